@@ -7,10 +7,14 @@ with code 2; nothing else in the package needs to know about exit codes.
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 MIN_VIEWS = 2
@@ -19,6 +23,17 @@ MAX_VIEWS = 90
 
 class InputError(ValueError):
     """Something a person gave that cannot be used; the text is one line that a person can act on."""
+
+
+def one_line(what: Any, limit: int = 120) -> str:
+    """An error of a library, or a value that arrived, as one short line for the end of a message."""
+    text = " ".join(str(what).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def join_sizes(sizes: Iterable[float]) -> str:
+    """Sizes or spacings as a person writes them: 512 x 512 x 0.7."""
+    return " x ".join(f"{size:g}" for size in sizes)
 
 
 def check_num_views(num_views: Any, total: int = MAX_VIEWS) -> int:
@@ -38,8 +53,17 @@ def check_angles(angles_deg: Sequence[float], num_views: int | None = None) -> l
     if not all(math.isfinite(angle) for angle in angles):
         raise InputError(f"angles_deg must be finite numbers in degrees, got {angles}")
     if num_views is not None and len(angles) != num_views:
-        raise InputError(f"angles_deg must hold one angle a view: {num_views} views, got {len(angles)} angles")
+        raise InputError(
+            f"angles_deg must hold one angle a view: {num_views} views, got {len(angles)} angles"
+        )
     return angles
+
+
+def check_count(count: Any, minimum: int, name: str) -> int:
+    """A whole number of at least `minimum`."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < minimum:
+        raise InputError(f"{name} must be a whole number of at least {minimum}, got {count!r}")
+    return count
 
 
 def check_choice(value: str, choices: Sequence[str], name: str) -> str:
@@ -47,6 +71,31 @@ def check_choice(value: str, choices: Sequence[str], name: str) -> str:
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def check_three_dimensions(shape: Sequence[int], name: str) -> None:
+    """The shape of a volume, or of a stack of views, without channels."""
+    if len(shape) != 3:
+        raise InputError(f"{name}: expected a 3D volume, got {len(shape)} dimensions ({join_sizes(shape)})")
+
+
+def check_affine(affine: np.ndarray, name: str) -> np.ndarray:
+    """A finite 4x4 matrix from voxels to mm that squeezes no direction flat. `name` is its file."""
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise InputError(f"{name}: affine must be 4 x 4 finite numbers, got {one_line(affine.tolist())}")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * lengths.prod():
+        raise InputError(f"{name}: affine must have three independent axes, got {one_line(affine.tolist())}")
+    return affine
+
+
+def check_known_keys(keys: Iterable[str], known: Sequence[str], name: str) -> None:
+    """No key but the known ones; a misspelt one is answered with the nearest. `name` is the keys' file."""
+    for key in keys:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+            raise InputError(f"{name}: unknown key {key!r}; {advice}")
 
 
 def check_volume(volume: torch.Tensor, name: str) -> torch.Tensor:
@@ -58,5 +107,53 @@ def check_volume(volume: torch.Tensor, name: str) -> torch.Tensor:
         bad = int((~torch.isfinite(volume)).sum())
         raise InputError(f"{name}: expected finite voxels, got {bad} that are NaN or infinite")
     if volume.min() == volume.max():
-        raise InputError(f"{name}: expected an image, got the same value {float(volume.min()):g} in every voxel")
+        raise InputError(
+            f"{name}: expected an image, got the same value {float(volume.min()):g} in every voxel"
+        )
     return volume
+
+
+def check_window(window: Any) -> tuple[float, float]:
+    """Two finite intensities, the lower first."""
+    values = window if isinstance(window, Sequence) and not isinstance(window, str) else [window]
+    numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    if len(values) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise InputError(f"window must be two numbers, the lower first, such as 150,600; got {window!r}")
+    return float(numbers[0]), float(numbers[1])
+
+
+def check_same_grid(
+    label_shape: tuple[int, ...],
+    label_affine: np.ndarray,
+    image_shape: tuple[int, ...],
+    image_affine: np.ndarray,
+) -> None:
+    """A label on its image's grid: the same shape, and the same place in the world within a tenth of a voxel."""
+    if label_shape != image_shape:
+        raise InputError(f"label: expected the image's shape {image_shape}, got {label_shape}")
+    voxel_mm = np.linalg.norm(image_affine[:3, :3], axis=0).min()
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*image_shape, 1]
+    apart_mm = np.linalg.norm((corners @ (label_affine - image_affine).T)[:, :3], axis=1).max()
+    if apart_mm > 0.1 * voxel_mm:
+        raise InputError(
+            f"label: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away"
+        )
+
+
+def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
+    """A weights file that holds a state dict with the names and shapes of `expected`."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file of weights, there is no such file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        raise InputError(f"{path}: expected weights as torch.save writes them, cannot read the file") from error
+    state = state.get("network", state) if isinstance(state, dict) else {}
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    different = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+    if different:
+        raise InputError(
+            f"{path}: expected weights of the config's network ({len(wanted)} tensors), got those of another: "
+            f"{len(different)} of {len(shapes | wanted)} tensors differ, first {different[0]}"
+        )

@@ -1,1 +1,1 @@
-"""What a person looks at: pictures, meshes, tables and result files."""
+"""What a person looks at: result files, pictures and tables."""

@@ -1,0 +1,227 @@
+"""The command line: `beyond2d` or `python -m beyond2d`."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fire
+import torch
+
+from . import __version__
+from .checks import InputError, check_choice, check_num_views, check_window
+from .datasets import write_vessel_dataset
+from .metrics import FIGURES
+from .readers import read_angles_file
+from .report.tables import Table
+from .report.views import save_views
+from .workflow import SYSTEMS, home, open_workflow, run_task
+
+# A seed far from the ones of any data set: nobody trained on this tree.
+DEMO_SEED = 1_000_000
+DEMO_VIEWS = (2, 5, 10)
+
+
+def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
+    """Make a vessel tree, project it at 2, 5 and 10 views, and reconstruct each with the shipped weights.
+
+    Writes OUT/phantom (the image and its exact label) and OUT/views_02, OUT/views_05, OUT/views_10, each with
+    probability, mask, mesh, picture and scores.
+
+    Args:
+        out: folder for the results.
+        size: voxels along each axis of the tree's volume.
+        spacing_mm: voxel size in mm.
+    """
+    folder = Path(out)
+    image, label = write_vessel_phantom(folder / "phantom", DEMO_SEED, size, spacing_mm)
+    results = {}
+    for num_views in DEMO_VIEWS:
+        results[num_views] = _reconstruct(
+            "infer", image, folder / f"views_{num_views:02d}", {"num_views": num_views, "label": str(label)}
+        )
+    print(f"\nA synthetic vessel tree that was not trained on, {size} x {size} x {size} voxels of {spacing_mm:g} mm,")
+    print("reconstructed from simulated views with detector noise:\n")
+    print(_score_table(results).text())
+    print(f"\nLook at     {folder}/views_10/views.png (reconstruction, truth, and where they differ)")
+    print(f"In Slicer   {folder}/phantom/image.nii.gz with {folder}/views_10/mask.nii.gz and mesh.stl")
+    print("Next        beyond2d reconstruct YOUR_VOLUME --num_views 10 --out result")
+
+
+def phantom(
+    kind: str = "vessels",
+    *,
+    out: str,
+    cases: int = 49,
+    size: int = 384,
+    spacing_mm: float | None = None,
+    seed: int = 0,
+    dicom: bool = False,
+) -> None:
+    """Write a data set of synthetic cerebral vessel trees: images, exact labels, and a list split by patient.
+
+    Args:
+        kind: what to make; there are `vessels`.
+        out: folder for the data set; refused if it holds one already.
+        cases: number of patients. Of 49, 40 are for training, 4 for validation and 5 for testing.
+        size: voxels along each axis.
+        spacing_mm: voxel size in mm; by default the volume is 192 mm wide.
+        seed: the first patient's seed; the others count on from it.
+        dicom: write each image as a DICOM series instead of NIfTI.
+    """
+    check_choice(kind, ("vessels",), "kind")
+    write_vessel_dataset(out, cases=cases, size=size, spacing_mm=spacing_mm, seed=seed, dicom=dicom)
+    print(f"Wrote {cases} patients and {out}/dataset.json")
+    print(f"Next        beyond2d train reconstruction --dataset_dir {out} --ckpt_dir runs/reconstruction")
+
+
+def project(volume: str, *, num_views: int = 10, out: str, window: Sequence[float] | None = None, **config: Any) -> None:
+    """Simulate angiographic views of a volume: a NIfTI file or a folder with one DICOM series.
+
+    Writes OUT/views.nii.gz, OUT/angles.yaml (what `beyond2d reconstruct --angles` reads) and a PNG of each view.
+
+    Args:
+        volume: NIfTI file or DICOM folder.
+        num_views: views over 0 to 90 degrees, 2 to 90.
+        out: folder for the results.
+        window: intensities LOW,HIGH to keep; for a CT in HU something like 150,600.
+        config: any key of configs/reconstruction/inference.yaml, e.g. --span_deg 180 --detector_noise False.
+    """
+    overrides = {"input": str(volume), "num_views": check_num_views(num_views), **config}
+    if window is not None:
+        overrides["window"] = list(check_window(window))
+    workflow = open_workflow("reconstruction", "infer", overrides)
+    views = workflow.parser.get_parsed_content("dataset")[0]["views"]
+    save_views(out, views)
+    print(f"Wrote {num_views} views of {views.shape[1]} x {views.shape[2]} pixels to {out}/views.nii.gz")
+    print(f"Next        beyond2d reconstruct {out}/views.nii.gz --angles {out}/angles.yaml --out result")
+
+
+def reconstruct(
+    input: str,
+    *,
+    out: str,
+    num_views: int | None = None,
+    angles: str | None = None,
+    label: str | None = None,
+    window: Sequence[float] | None = None,
+    **config: Any,
+) -> None:
+    """Reconstruct vessels from a few views.
+
+    INPUT is a volume (NIfTI file or DICOM folder), which is projected first, or, with --angles, real projections:
+    a NIfTI stack or a folder of PNG, TIFF, NPY or single-frame DICOM images.
+
+    Writes probability.nii.gz, mask.nii.gz, mesh.stl, mesh.ply, views.png and result.json into OUT.
+
+    Args:
+        input: the volume or the projections.
+        out: folder for the results.
+        num_views: views to take of a volume, 2 to 90 (10 if not given).
+        angles: YAML or JSON file with `angles_deg`, one a projection.
+        label: the true mask as NIfTI, to score against; without it a volume's Otsu label stands in.
+        window: intensities LOW,HIGH to keep; for a CT in HU something like 150,600.
+        config: any key of configs/reconstruction/inference.yaml, e.g. --load_path my.pt --detector_noise False.
+    """
+    overrides: dict[str, Any] = dict(config)
+    if window is not None:
+        overrides["window"] = list(check_window(window))
+    if label is not None:
+        overrides["label"] = str(label)
+    task = "infer" if angles is None else "infer_views"
+    if num_views is not None:
+        overrides["num_views"] = check_num_views(num_views)
+    if angles is not None:
+        overrides["angles"] = str(angles)
+        num_angles = len(read_angles_file(angles).angles_deg)
+        if num_views not in (None, num_angles):
+            raise InputError(f"num_views: expected {num_angles}, the number of angles in {angles}, got {num_views}")
+    result = _reconstruct(task, input, out, overrides)
+    if result["scores"] is not None:
+        print(f"Against the {result['truth']} label:\n")
+        print(_score_table({result["num_views"]: result}).text())
+    print(f"\n{result['vessel_ml']:.1f} ml of vessel. Look at {out}/views.png; open mask.nii.gz and mesh.stl in Slicer")
+
+
+def train(system: str = "reconstruction", **config: Any) -> None:
+    """Train a system's network on a folder of volumes.
+
+    Writes model.pt (the best epoch), last.pt (to go on from with --resume True) and TensorBoard's files into the
+    folder --ckpt_dir.
+
+    Args:
+        system: which one; there is `reconstruction`.
+        config: any key of configs/SYSTEM/train.yaml, e.g. --dataset_dir data/vessels --num_views 5 --max_epochs 20.
+    """
+    logging.getLogger().setLevel(logging.INFO)
+    workflow = run_task(system, "train", config)
+    folder = workflow.parser.get_parsed_content("ckpt_dir")
+    print(f"Next        beyond2d evaluate {system} --load_path {folder}/model.pt, with the same --dataset_dir")
+
+
+def evaluate(system: str = "reconstruction", **config: Any) -> None:
+    """Score a system's network on the test cases of a folder, beside the baselines that need no network.
+
+    Writes cases.csv (every case, every figure) and scores.json into the folder --output_dir and prints the means
+    with their bootstrap 95 % intervals.
+
+    Args:
+        system: which one; there is `reconstruction`.
+        config: any key of configs/SYSTEM/evaluate.yaml and train.yaml, e.g. --dataset_dir data/vessels --num_views 5.
+    """
+    run_task(system, "evaluate", config)
+
+
+def info() -> None:
+    """Say which versions and which device are used, and where the configs and weights are."""
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    print(f"beyond2d {__version__}, Python {platform.python_version()}, torch {torch.__version__}, on {device}")
+    for system in SYSTEMS:
+        print(f"{system}: configs in {home() / 'configs' / system}, weights in {home() / 'models' / system}")
+
+
+def _reconstruct(task: str, source: str | Path, out: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    workflow = run_task("reconstruction", task, {"input": str(source), "output_dir": str(out), **overrides})
+    return workflow.parser.get_parsed_content("evaluator").state.output[0]["result"]
+
+
+def _score_table(results: dict[int, dict[str, Any]]) -> Table:
+    figures = [figure for figure in FIGURES if figure not in ("mse", "mae", "pixel_accuracy")]
+    rows = [
+        [str(num_views), *(f"{result['scores'][figure]:.3f}" for figure in figures)]
+        for num_views, result in results.items()
+    ]
+    return Table(["Views", *figures], rows, "r" * (len(figures) + 1))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. What a person gave wrongly ends in one line and exit code 2."""
+    warnings.filterwarnings("ignore")  # of libraries; what a person needs to know is an error or a printed line
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    commands = {f.__name__: f for f in (demo, phantom, project, reconstruct, train, evaluate, info)}
+    try:
+        fire.Fire(commands, command=None if arguments is None else list(arguments), name="beyond2d")
+    except Exception as error:
+        # A library may have wrapped the error on its way up.
+        complaint = next((cause for cause in _causes(error) if isinstance(cause, InputError)), None)
+        if complaint is None:
+            raise
+        print(f"beyond2d: {complaint}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

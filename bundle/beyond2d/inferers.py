@@ -1,0 +1,351 @@
+"""Loops that call a given network many times.
+
+`ExactTileInferer` predicts a volume tile by tile and gives what the network gives on the whole volume. It finds
+out what the network reads by watching one forward pass over a volume without data, so it holds for whatever the
+network really executes: skip connections, functional calls and branches as much as chains of modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils import convert_to_dst_type
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.module_tracker import ModuleTracker
+from tqdm import tqdm
+
+from .checks import InputError
+from .tiling import Layer, Reach, Tile, Window, network_reach, tile_boxes
+
+_NUM_AXES = 3
+# Divisible by every usual sequence of poolings; a volume of this size costs nothing because it holds no data.
+_PROBE_SIZE = 2**8 * 3**2 * 5
+
+# The window, along each axis, of what works on every voxel alone.
+_VOXEL = (Window(),) * _NUM_AXES
+
+_Call = dict[str, Any]
+
+
+class MixedPrecisionInferer(Inferer):
+    """Runs another inferer in bfloat16 where that is safe, and gives its result in float32.
+
+    bfloat16 has float32's range, so it needs no loss scaling and no state to resume; it is fast on the CPU and on
+    every GPU since Ampere.
+
+    Args:
+        inferer: what calls the network, the whole volume at once by default.
+        enabled: False leaves everything in float32.
+    """
+
+    def __init__(self, inferer: Inferer | None = None, enabled: bool = True) -> None:
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.enabled = enabled
+
+    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Predicts `inputs` (B, C, X, Y, Z)."""
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+            return self.inferer(inputs, network, *args, **kwargs).float()
+
+
+class ExactTileInferer(Inferer):
+    """Predicts a volume in tiles, with the result of the whole volume and the memory of one tile.
+
+    The halo around a tile and the grid it stands on are derived from the network; a network that has neither is
+    refused with an `InputError`: one with statistics over the whole volume (instance, group and layer norm, batch
+    norm in training mode, global pooling, attention), random layers, or a layer that is not known here. The
+    network's output must have the input's size. What cannot be seen, and must not be, is a network that computes
+    with the size of its input as a number.
+
+    Args:
+        tile_size: voxels of a tile without its halo, one number or one an axis; a multiple of the network's grid.
+            Each inner side adds one halo of work, so large tiles are faster and small ones need less memory.
+        device: where the whole output is kept, the input's device by default. Tiles go to the network's device.
+        progress: whether to show a progress bar.
+    """
+
+    def __init__(
+        self,
+        tile_size: Sequence[int] | int = 128,
+        device: torch.device | str | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.tile_size = tile_size
+        self.device = device
+        self.progress = progress
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Predicts `inputs` of shape (B, C, X, Y, Z), sizes multiples of the grid; gives (B, channels, X, Y, Z).
+
+        Further arguments go to the network with every tile. A `MetaTensor` comes back with its metadata.
+        """
+        if inputs.ndim != _NUM_AXES + 2:
+            raise InputError(f"inputs must have the shape (B, C, X, Y, Z), got {_times(inputs.shape)}")
+        module = _as_module(network)
+        reach = derive_reach(module, inputs.shape[1], *args, **kwargs)
+        shape = _check_divisible(inputs.shape[2:], reach.grid)
+        tiles = tile_boxes(shape, _check_tile_size(self.tile_size, reach.grid), reach.halo)
+        volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        output = self._predict(volume, tiles, module, *args, **kwargs)
+        return convert_to_dst_type(output, inputs, dtype=output.dtype, device=output.device)[0]
+
+    def _predict(
+        self, volume: torch.Tensor, tiles: list[Tile], network: nn.Module, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        tile_device = _device_of(network) or volume.device
+        output = None
+        for tile in tqdm(tiles, desc="tiles", disable=not self.progress):
+            prediction = network(volume[(..., *tile.read)].to(tile_device), *args, **kwargs)
+            if output is None:  # only a prediction tells the number of channels and, under autocast, the type
+                size = (*prediction.shape[:2], *volume.shape[2:])
+                output = prediction.new_empty(size, device=self.device or volume.device)
+            output[(..., *tile.write)] = prediction[(..., *tile.crop)].to(output.device)
+        assert output is not None  # a volume has at least one tile
+        return output
+
+
+def derive_reach(network: nn.Module, num_channels: int, *args: Any, **kwargs: Any) -> Reach:
+    """Grid and halo of a network that takes (B, num_channels, X, Y, Z), or an `InputError`.
+
+    Further arguments are those that the network is called with besides the volume.
+    """
+    # Inference mode would hand over `conv3d` and the like, which here arrive as the few operations they consist of.
+    with torch.inference_mode(False), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        probe = torch.empty((1, num_channels, *[_PROBE_SIZE] * _NUM_AXES), device=_device_of(network))
+        recorder = _LayerRecorder(network, probe)
+        try:
+            with recorder.modules, recorder:
+                output = network(probe, *args, **kwargs)
+        except RuntimeError as error:  # torch cannot run the network like this, and says why
+            reason = str(error).splitlines()[0]
+            raise InputError(f"network: what it reads could not be derived for exact tiles: {reason}") from error
+    return network_reach(recorder.layers_up_to(output))
+
+
+def _device_of(network: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
+
+
+def _as_module(network: Any) -> nn.Module:
+    """The network itself where it is wrapped for several processes or devices."""
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        network = network.module
+    if not isinstance(network, nn.Module):
+        raise InputError(f"network must be a torch.nn.Module for exact tiles, got {type(network).__name__}")
+    return network
+
+
+class _LayerRecorder(TorchDispatchMode):
+    """Records what is executed on tensors that depend on the volume, layer by layer, and refuses the unknown."""
+
+    def __init__(self, network: nn.Module, volume: torch.Tensor) -> None:
+        super().__init__()
+        self.modules = ModuleTracker()
+        self._layers = [Layer(windows=_VOXEL)]
+        self._network = network
+        self._volume = volume
+        # The keys also keep the tensors alive: a freed one could lend its identity to another.
+        self._positions: dict[torch.Tensor, int] = {volume: 0}
+        self._byproducts: set[torch.Tensor] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        call = _named_arguments(func, args, kwargs or {})
+        operands = _tensors_in(call.values())
+        depends = any(operand in self._positions or operand in self._byproducts for operand in operands)
+        if depends and func.namespace != "prim":  # which only ask for a device or the like
+            self._record(func, call, operands, _tensors_in([result]))
+        return result
+
+    def layers_up_to(self, output: Any) -> list[Layer]:
+        """The layers, of which the last gives the network's output: one tensor of the volume's size."""
+        if not isinstance(output, torch.Tensor) or output not in self._positions:
+            kind = type(output).__name__
+            raise InputError(f"network: exact tiles need one output tensor that depends on the input, got {kind}")
+        if output.shape[2:] != self._volume.shape[2:]:
+            scale = " x ".join(f"{out / _PROBE_SIZE:g}" for out in output.shape[2:])
+            raise InputError(f"network: exact tiles need an output of the input's size, got {scale} of it")
+        return self._layers[: self._positions[output] + 1]
+
+    def _record(self, func: Any, call: _Call, operands: list[torch.Tensor], results: list[torch.Tensor]) -> None:
+        windows = _windows(func, call)
+        objection = self._objection(func, call, operands, results, windows)
+        if objection:
+            raise InputError(f"network cannot be run in exact tiles: {self._place()} {objection} ({func.name()})")
+        sources = tuple(self._positions[operand] for operand in operands if operand in self._positions)
+        self._layers.append(Layer(sources, windows))
+        self._positions[results[0]] = len(self._layers) - 1
+        self._byproducts.update(results[1:])
+
+    def _objection(
+        self,
+        func: Any,
+        call: _Call,
+        operands: list[torch.Tensor],
+        results: list[torch.Tensor],
+        windows: tuple[Window, ...],
+    ) -> str | None:
+        """Why tiles would not be exact with this operation, or None."""
+        sources = [operand for operand in operands if operand in self._positions]
+        constants = [operand for operand in operands if operand not in self._positions]
+        if call.get("training"):
+            return "takes statistics over all that it is given (call network.eval() first)"
+        if not windows or not results or not self._byproducts.isdisjoint(operands):
+            return "reads the whole volume, or without a known bound"
+        if func.name() in _WEIGHTED and (operands[0] not in self._positions or len(sources) > 1):
+            return "takes its weights from the volume"
+        if func.name() not in _WEIGHTED and not all(_is_uniform(constant) for constant in constants):
+            return "brings in values that differ from place to place"
+        if not all(_fits(windows, source.shape[2:], results[0].shape[2:]) for source in sources):
+            return "changes the size by something else than its stride"
+        return None
+
+    def _place(self) -> str:
+        """The module that runs now."""
+        # The tracker holds the paths of all modules that are entered: the longest is the innermost.
+        path = max(self.modules.parents - {"Global"}, key=len)
+        module = self._network.get_submodule(path.partition(".")[2])
+        return f"{type(module).__name__} at {path}"
+
+
+def _windows(func: Any, call: _Call) -> tuple[Window, ...]:
+    """The window of an operation along each spatial axis; none where its reach is unbounded or unknown."""
+    if torch.Tag.pointwise in func.tags or func.name() in _POINTWISE:
+        return _VOXEL
+    rule = _RULES.get(func.name().partition(".")[0])
+    return rule(call) if rule else ()
+
+
+def _convolution(call: _Call) -> tuple[Window, ...]:
+    sizes = call["weight"].shape[2:], call["stride"], call["padding"], call["dilation"]
+    return tuple(
+        Window((kernel - 1) * dilation + 1, stride, padding, upsamples=call["transposed"])
+        for kernel, stride, padding, dilation in zip(*map(_per_axis, sizes), strict=True)
+    )
+
+
+def _pooling(call: _Call) -> tuple[Window, ...]:
+    sizes = call["kernel_size"], call["stride"] or call["kernel_size"], call["padding"], call.get("dilation", [1])
+    return tuple(
+        Window((kernel - 1) * dilation + 1, stride, padding)
+        for kernel, stride, padding, dilation in zip(*map(_per_axis, sizes), strict=True)
+    )
+
+
+def _nearest(call: _Call) -> tuple[Window, ...]:
+    return tuple(Window(factor, factor, upsamples=True) for factor in _upsampling(call))
+
+
+def _linear(call: _Call) -> tuple[Window, ...]:
+    if call["align_corners"]:  # then every voxel's place depends on the size of the whole
+        return ()
+    return tuple(Window(2 * factor, factor, (factor + 1) // 2, upsamples=True) for factor in _upsampling(call))
+
+
+def _upsampling(call: _Call) -> list[int]:
+    """The factor along each axis; none unless all are powers of two."""
+    factors = [out // size for out, size in zip(call["output_size"], call["self"].shape[2:], strict=True)]
+    # Others have no exact float, so that their weights round differently from place to place.
+    return factors if all(factor.bit_count() == 1 for factor in factors) else []
+
+
+def _batch_norm(call: _Call) -> tuple[Window, ...]:
+    return _VOXEL
+
+
+def _along_channels(call: _Call) -> tuple[Window, ...]:
+    return _VOXEL if call["dim"] in (1, -1 - _NUM_AXES) else ()
+
+
+def _no_padding(call: _Call) -> tuple[Window, ...]:
+    return () if any(call["padding"]) else _VOXEL
+
+
+# Written by name because not every release of torch has all of them.
+_RULES: dict[str, Callable[[_Call], tuple[Window, ...]]] = {
+    "aten::convolution": _convolution,
+    "aten::max_pool3d_with_indices": _pooling,
+    "aten::avg_pool3d": _pooling,
+    "aten::upsample_nearest3d": _nearest,
+    "aten::upsample_trilinear3d": _linear,
+    "aten::native_batch_norm": _batch_norm,
+    "aten::cudnn_batch_norm": _batch_norm,
+    "aten::cat": _along_channels,
+    "aten::_softmax": _along_channels,
+    "aten::_log_softmax": _along_channels,
+    "aten::replication_pad3d": _no_padding,
+}
+# Elementwise operations that torch does not tag as such.
+_POINTWISE = {"aten::clone", "aten::_to_copy", "aten::_prelu_kernel", "aten::hardswish", "aten::hardswish_"}
+# Operations whose tensors after the first are weights a channel, or a kernel: free to have any shape.
+_WEIGHTED = {"aten::convolution", "aten::native_batch_norm", "aten::cudnn_batch_norm"}
+
+
+def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    """All arguments of an operation by name, defaults included."""
+    schema = func._schema.arguments
+    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    given = {argument.name: value for argument, value in zip(schema, args, strict=False)}
+    return defaults | given | kwargs
+
+
+def _tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
+    """The tensors among arguments or results, those in lists included."""
+    flat = chain.from_iterable(value if isinstance(value, list | tuple) else [value] for value in values)
+    return [value for value in flat if isinstance(value, torch.Tensor)]
+
+
+def _per_axis(sizes: Sequence[int]) -> list[int]:
+    """One number an axis, where torch lets a single one stand for all."""
+    return list(sizes) if len(sizes) == _NUM_AXES else list(sizes) * _NUM_AXES
+
+
+def _is_uniform(constant: torch.Tensor) -> bool:
+    """Whether a tensor that meets the volume is the same at every voxel."""
+    return all(size == 1 for size in constant.shape[-_NUM_AXES:])
+
+
+def _fits(windows: Sequence[Window], sizes_in: Sequence[int], sizes_out: Sequence[int]) -> bool:
+    if not len(windows) == len(sizes_in) == len(sizes_out):
+        return False
+    return all(window.fits(*sizes) for window, *sizes in zip(windows, sizes_in, sizes_out, strict=True))
+
+
+def _check_divisible(shape: Sequence[int], grid: Sequence[int]) -> Sequence[int]:
+    """Sizes that are multiples of the grid."""
+    if any(size < 1 or size % step for size, step in zip(shape, grid, strict=True)):
+        raise InputError(
+            f"inputs must have sizes that are multiples of the network's grid {_times(grid)}, got {_times(shape)};"
+            " pad them first, for instance with DivisiblePad"
+        )
+    return shape
+
+
+def _check_tile_size(tile_size: Sequence[int] | int, grid: Sequence[int]) -> list[int]:
+    """One size an axis, each a multiple of the grid."""
+    sizes = [tile_size] * len(grid) if isinstance(tile_size, int) else list(tile_size)
+    if len(sizes) != len(grid):
+        raise InputError(f"tile_size must be one number or {len(grid)}, one an axis, got {_times(sizes)}")
+    if any(size < 1 or size % step for size, step in zip(sizes, grid, strict=True)):
+        nearest = [max(step, size // step * step) for size, step in zip(sizes, grid, strict=True)]
+        larger = [size + step for size, step in zip(nearest, grid, strict=True)]
+        raise InputError(
+            f"tile_size must be a multiple of the network's grid {_times(grid)}, got {_times(sizes)};"
+            f" the nearest are {_times(nearest)} and {_times(larger)}"
+        )
+    return sizes
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in sizes)

@@ -1,0 +1,77 @@
+"""The reader of one 3D volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import PathLike
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from monai.utils.enums import MetaKeys, SpaceKeys
+from numpy.typing import NDArray
+from pydicom.misc import is_dicom
+
+from ..checks import InputError, check_volume, join_sizes
+from .dicom import read_series
+from .nifti import is_nifti, read_nifti
+
+
+class VolumeReader(ImageReader):
+    """Reads one volume (X, Y, Z) as float32 from a NIfTI file or from a folder with one DICOM series.
+
+    For `LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)`, which gives a MetaTensor
+    (1, X, Y, Z). The axes are those of the file, with the affine to RAS mm in the metadata.
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Takes every name: what a file really holds is looked at when it is read."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
+        """Only takes the path. `LoadImage` would answer an error here by trying its other readers on the file
+        and hide the line that says what is wrong, so the reading is left to `get_data`."""
+        return only_path(data)
+
+    def get_data(self, img: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """The voxels (X, Y, Z) and what places them in space."""
+        voxels, affine = _read_volume(img)
+        check_volume(torch.from_numpy(voxels)[None], str(img))
+        return voxels, grid_metadata(affine, voxels.shape, channel_dim=float("nan"))
+
+
+def only_path(data: Sequence[PathLike] | PathLike) -> Path:
+    """The one path that a reader was given."""
+    paths = ensure_tuple(data)
+    if len(paths) != 1:
+        raise InputError(f"{paths[0]}: expected one file or folder an image, got {len(paths)}")
+    return Path(paths[0])
+
+
+def grid_metadata(affine: NDArray[np.float64], shape: tuple[int, ...], channel_dim: float) -> dict[str, Any]:
+    """MONAI's metadata of a grid; a channel_dim that is not a number means that the array has no channels."""
+    return {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.asarray(shape),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.ORIGINAL_CHANNEL_DIM: channel_dim,
+    }
+
+
+def _read_volume(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    if path.is_dir():
+        return read_series(path)
+    expected = "expected a NIfTI file (.nii or .nii.gz) or a folder with one DICOM series"
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; {expected}")
+    if not is_nifti(path):
+        got = "one DICOM file; give its folder" if is_dicom(path) else f"a file that ends in {path.suffix!r}"
+        raise InputError(f"{path}: {expected}, got {got}")
+    voxels, affine = read_nifti(path)
+    if 1 in voxels.shape:
+        raise InputError(f"{path}: expected a 3D volume, got one slice ({join_sizes(voxels.shape)})")
+    return voxels, affine

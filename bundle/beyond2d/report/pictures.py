@@ -1,0 +1,163 @@
+"""Pictures of volumes: maximum projections of a prediction beside the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch.nn.functional import interpolate, pad
+
+from ..metrics import Array
+from ..projection import project
+from .files import whole_file
+
+ANGLES_DEG = (0.0, 22.5, 45.0, 67.5, 90.0)
+
+_BACKGROUND = "#10141b"
+_INK = "#e8ecf2"
+# What a voxel of the overlap is, with its colour.
+_OVERLAP = {"in both": "#3ddc84", "predicted only": "#ff5252", "missed": "#4c9dff"}
+_DPI = 100
+# Panels are a whole number of pixels a voxel, where that gives a width between these two.
+_MIN_PANEL, _MAX_PANEL = 320, 512
+_GAP, _LEFT, _RIGHT, _TOP, _BOTTOM = 8, 150, 24, 108, 64
+# Heights of letters in pixels.
+_TEXT, _TITLE = 22, 28
+
+
+def projections_picture(
+    path: str | Path,
+    prediction: Array,
+    truth: Array | None = None,
+    *,
+    spacing_mm: Sequence[float],
+    title: str = "",
+    threshold: float = 0.5,
+) -> None:
+    """Write a PNG of maximum projections at `ANGLES_DEG`, Z up, to scale in mm.
+
+    The first row is the prediction, probabilities (X, Y, Z) from black (0) to white (1). Where there is a truth,
+    a mask of the same shape, the second row shows it and the third how the prediction, cut at `threshold`,
+    overlaps it: a pixel has the colour of what most vessel voxels along its ray are.
+    """
+    volume = torch.as_tensor(prediction).detach().cpu().float()
+    rows = {"prediction": _grey(volume, spacing_mm)}
+    if truth is not None:
+        mask = torch.as_tensor(truth).cpu().bool()
+        rows["truth"] = _grey(mask.float(), spacing_mm)
+        rows["overlap"] = _overlap(volume >= threshold, mask, spacing_mm)
+    figure = _draw(rows, _turnable_voxel_mm(spacing_mm), title)
+    with whole_file(path) as hidden:
+        figure.savefig(hidden, format="png", dpi=_DPI)
+
+
+def _grey(volume: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Maximum projections (V, Z, X, 3) of values 0..1, Z up: the first row of an image is the highest slice."""
+    views = project(_turnable(volume, spacing_mm), ANGLES_DEG).clamp(0, 1)
+    return _upright(views)[..., None].repeat(3, axis=-1)
+
+
+def _overlap(mask: torch.Tensor, truth: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Coloured projections (V, Z, X, 3) of where two masks agree, in the order of `_OVERLAP`."""
+    parts = [mask & truth, mask & ~truth, ~mask & truth]
+    volumes = torch.stack([_turnable(part.float(), spacing_mm) for part in parts])
+    lengths = project(volumes, ANGLES_DEG, mode="sum")
+    colours = to_rgba_array(list(_OVERLAP.values()))[:, :3]
+    # The longer a ray's way through vessels, the brighter: edges are smooth and crossings stand out.
+    strength = 1 - _upright(torch.exp(-lengths.sum(0)))
+    return colours[_upright(lengths.argmax(0))] * strength[..., None]
+
+
+def _upright(views: torch.Tensor) -> np.ndarray:
+    """Views (V, X, Z) as images (V, Z, X) with the highest slice first."""
+    return views.transpose(1, 2).flip(1).numpy()
+
+
+def _turnable_voxel_mm(spacing_mm: Sequence[float]) -> tuple[float, float]:
+    """The voxel size in mm, in the plane and along Z, after `_turnable`."""
+    return min(spacing_mm[:2]), spacing_mm[2]
+
+
+def _turnable(volume: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """The volume (X, Y, Z) with square voxels in the plane and X = Y, so that it can be turned about Z."""
+    side = min(spacing_mm[:2])
+    if spacing_mm[0] != spacing_mm[1]:
+        size = [round(count * mm / side) for count, mm in zip(volume.shape, spacing_mm[:2], strict=False)]
+        volume = interpolate(volume[None, None], size=(*size, volume.shape[2]), mode="trilinear")[0, 0]
+    lack = [max(volume.shape[:2]) - count for count in volume.shape[:2]]
+    around_x, around_y = ((count // 2, count - count // 2) for count in lack)
+    return pad(volume, (0, 0, *around_y, *around_x))
+
+
+class _Page:
+    """A figure addressed in pixels from its upper left corner, so that voxels fall on whole pixels."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+        FigureCanvasAgg(self.figure)
+
+    def text(self, left: float, top: float, words: str, align: str = "left", pixels: float = _TEXT) -> None:
+        points = pixels * 72 / _DPI
+        x, y = left / self.width, 1 - top / self.height
+        self.figure.text(x, y, words, size=points, color=_INK, ha=align, va="center")
+
+    def box(self, left: float, top: float, width: float, height: float, colour: str) -> None:
+        x, y, across, up = self._place(left, top, width, height)
+        self.figure.add_artist(Rectangle((x, y), across, up, facecolor=colour, edgecolor="none"))
+
+    def image(self, left: float, top: float, width: float, height: float, image: np.ndarray) -> None:
+        axes = self.figure.add_axes(self._place(left, top, width, height))
+        axes.imshow(image, aspect="auto", interpolation="bicubic")
+        axes.set_axis_off()
+
+    def legend(self, right: float, top: float, colours: dict[str, str]) -> None:
+        handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=name) for name, colour in colours.items()]
+        style = {"fontsize": _TEXT * 72 / _DPI, "labelcolor": _INK, "handlelength": 1, "handleheight": 1}
+        place = (right / self.width, 1 - top / self.height)
+        self.figure.legend(
+            handles=handles, ncols=len(handles), loc="center right", bbox_to_anchor=place, frameon=False, **style
+        )
+
+    def _place(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+        bottom = 1 - (top + height) / self.height
+        return left / self.width, bottom, width / self.width, height / self.height
+
+
+def _draw(rows: dict[str, np.ndarray], voxel_mm: tuple[float, float], title: str) -> Figure:
+    """The figure of images (V, Z, X, 3): a row of panels for each name in `rows`, a column for each angle."""
+    _, num_z, num_x, _ = next(iter(rows.values())).shape
+    width = min(num_x * math.ceil(_MIN_PANEL / num_x), _MAX_PANEL)
+    pixels_per_mm = width / (num_x * voxel_mm[0])
+    height = max(1, round(num_z * voxel_mm[1] * pixels_per_mm))
+    columns = [_LEFT + column * (width + _GAP) for column in range(len(ANGLES_DEG))]
+    page = _Page(columns[-1] + width + _RIGHT, _TOP + len(rows) * (height + _GAP) + _BOTTOM)
+    page.text(_LEFT, _TOP - 72, title, pixels=_TITLE)
+    for left, angle in zip(columns, ANGLES_DEG, strict=True):
+        page.text(left + width / 2, _TOP - 24, f"{angle:g}°", align="center")
+    for row, (name, images) in enumerate(rows.items()):
+        top = _TOP + row * (height + _GAP)
+        page.text(_LEFT - 16, top + height / 2, name, align="right")
+        for left, image in zip(columns, images, strict=True):
+            page.image(left, top, width, height, image)
+    _draw_scale(page, pixels_per_mm, width)
+    if "overlap" in rows:
+        page.legend(page.width - _RIGHT, page.height - _BOTTOM / 2, _OVERLAP)
+    return page.figure
+
+
+def _draw_scale(page: _Page, pixels_per_mm: float, panel_width: int) -> None:
+    """A bar below the first panel, of the largest round length that fits in a third of it."""
+    third_mm = panel_width / pixels_per_mm / 3
+    power = 10.0 ** math.floor(math.log10(third_mm))
+    length_mm = max(step * power for step in (1, 2, 5) if step * power <= third_mm)
+    middle = page.height - _BOTTOM / 2
+    page.box(_LEFT, middle - 2, length_mm * pixels_per_mm, 4, _INK)
+    page.text(_LEFT + length_mm * pixels_per_mm + 12, middle, f"{length_mm:g} mm")

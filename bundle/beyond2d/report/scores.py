@@ -1,0 +1,77 @@
+"""Scores of a network and of the baselines that need none, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from torch.utils.data import Dataset
+
+from ..geometry import spacing_of
+from ..metrics import FIGURES, best_threshold, score
+from .files import staged_folder, write_csv, write_json
+from .reconstruction import case_name
+from .tables import CASE_COLUMNS, summary_table
+
+# Each baseline and the key of the item that holds its volume of 0..1.
+BASELINES = {"thresholded sum": "image", "thresholded minimum": "hull"}
+
+
+class ScoreTable:
+    """Score every case that an evaluator predicts, and at its end write `cases.csv` and `scores.json`.
+
+    The baselines are the back-projected volumes themselves, cut at the threshold that gives the best mean IoU on
+    the `tuning` cases. `settings` says what was run and goes into scores.json; its `num_views` goes into every row.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        threshold: float,
+        tuning: Dataset,
+        settings: Mapping[str, Any],
+        network: str = "autoencoder",
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.settings = dict(settings)
+        self.tuning = tuning
+        self.network = network
+        self.threshold = threshold
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._choose_thresholds)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._score_batch)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _choose_thresholds(self) -> None:
+        self.rows = []
+        self.methods = {self.network: ("pred", self.threshold)}
+        for method, key in BASELINES.items():
+            self.methods[method] = (
+                key,
+                best_threshold((item[key][0], item["label"][0]) for item in self._tuning()),
+            )
+
+    def _tuning(self) -> Iterable[Mapping[str, Any]]:
+        return (self.tuning[index] for index in range(len(self.tuning)))  # type: ignore[arg-type]
+
+    def _score_batch(self, engine: Engine) -> None:
+        for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {**inputs, **outputs}
+            image, truth = item["image"], item["label"][0]
+            case = {"case": case_name(image.meta["filename_or_obj"]), "num_views": self.settings["num_views"]}
+            spacing_mm = spacing_of(np.asarray(image.affine))
+            for method, (key, threshold) in self.methods.items():
+                self.rows.append({**case, "method": method, **score(item[key][0], truth, spacing_mm, threshold)})
+
+    def _write(self) -> None:
+        table = summary_table(self.rows, FIGURES)
+        thresholds = {method: threshold for method, (_, threshold) in self.methods.items()}
+        with staged_folder(self.output_dir) as folder:
+            write_csv(folder / "cases.csv", self.rows, CASE_COLUMNS)
+            write_json(folder / "scores.json", {**self.settings, "thresholds": thresholds, "cases": self.rows})
+        print(table.text())

@@ -1,0 +1,80 @@
+"""Runs a system's configs through `monai.bundle`, with the mistakes caught that MONAI lets pass."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import ID_SEP_KEY
+
+from .checks import InputError, check_choice, check_state_dict
+
+SYSTEMS = ("reconstruction",)
+# Which files make up each thing a system does, and which kind of workflow that is to MONAI.
+TASKS: dict[str, tuple[tuple[str, ...], str]] = {
+    "train": (("train.yaml",), "train"),
+    "evaluate": (("train.yaml", "evaluate.yaml"), "train"),
+    "infer": (("inference.yaml",), "inference"),
+    "infer_views": (("inference.yaml", "views.yaml"), "inference"),
+}
+
+
+def home() -> Path:
+    """The folder that holds `configs` and `models`: the repository, or the installed package's own copy."""
+    package = Path(__file__).resolve().parent
+    repository = package.parents[1]
+    return repository if (repository / "configs").is_dir() else package / "systems"
+
+
+def config_files(system: str, task: str) -> list[str]:
+    """The config files of one task of a system, in the order in which they are laid over one another."""
+    check_choice(system, SYSTEMS, "system")
+    return [str(home() / "configs" / system / name) for name in TASKS[task][0]]
+
+
+def open_workflow(system: str, task: str, overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """A workflow that is ready to run, its overrides checked."""
+    files = config_files(system, task)
+    _check_overrides(files, overrides)
+    workflow = ConfigWorkflow(
+        config_file=files,
+        logging_file=False,
+        workflow_type=TASKS[task][1],
+        **{"bundle_root": str(home()), **overrides},
+    )
+    workflow.initialize()
+    return workflow
+
+
+def run_task(system: str, task: str, overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Open a workflow, run it to its end, and hand it back for what it holds."""
+    workflow = open_workflow(system, task, overrides)
+    if "load_path" in workflow.parser:
+        _check_weights(workflow.parser)
+    workflow.run()
+    workflow.finalize()
+    return workflow
+
+
+def _check_overrides(files: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    """Refuse keys that no config has: MONAI would take a misspelt one in silence and change nothing."""
+    parser = ConfigParser()
+    parser.read_config(list(files))
+    for key in overrides:
+        parent = key.rpartition(ID_SEP_KEY)[0]
+        is_argument = bool(parent) and parent in parser and "_target_" in (parser[parent] or {})
+        if key not in parser and not is_argument:
+            near = difflib.get_close_matches(key, parser.config, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; the keys stand in {files[0]}"
+            raise InputError(f"--{key}: no such key in the config{hint}")
+
+
+def _check_weights(parser: ConfigParser) -> None:
+    """Refuse weights of another network before any work is done; loading them is left to the config's handler."""
+    path = Path(parser.get_parsed_content("load_path"))
+    network = parser.get_parsed_content("network_def")
+    check_state_dict(path, network.state_dict() if isinstance(network, torch.nn.Module) else {})
