@@ -142,9 +142,7 @@ def random_pictures(dtype: Any = np.uint16, shape: tuple[int, ...] = (4, 6, 9)) 
 
 
 def load_volume(path: Path) -> torch.Tensor:
-    return LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)({"image": str(path)})[
-        "image"
-    ]
+    return LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)({"image": str(path)})["image"]
 
 
 def load_views(path: Path, angles_file: Path) -> torch.Tensor:

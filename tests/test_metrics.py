@@ -68,7 +68,7 @@ def test_hd95_of_a_line_that_stops_short():
     truth[1, 1] = True
     prediction = truth.astype(np.float32)
     prediction[:, :, 21:] = 0
-    # From the 101 voxels of the truth: 21 times nothing, then 1 to 80 voxels; the 95th percentile is the 75th of these.
+    # From the 101 voxels of the truth: 21 times nothing, then 1 to 80 voxels; the 95th percentile is at 75.
     assert score(prediction, truth, SPACING_MM)["hd95_mm"] == pytest.approx(75 * 1.5)
 
 

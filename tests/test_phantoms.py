@@ -109,7 +109,7 @@ def test_branches_are_curved_but_not_kinked(arteries: VesselGraph) -> None:
     lengths = np.linalg.norm(after, axis=1) * np.linalg.norm(before, axis=1)
     turns_deg = np.rad2deg(np.arccos(np.clip((after * before).sum(axis=1) / lengths, -1, 1)))
     assert np.median(turns_deg) > 2
-    assert np.percentile(turns_deg, 99) < 60
+    assert np.percentile(turns_deg, 95) < 45
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -155,9 +155,13 @@ def test_tree_does_not_depend_on_the_voxel_size() -> None:
     np.testing.assert_array_equal(coarse.points_mm, fine.points_mm)
 
 
+QUICK_GRIDS = [(96, 1.4, 0), (128, 1.0, 3), (128, 1.5, 5)]
+MORE_GRIDS = [(96, 1.4, 1), (96, 1.4, 2), (128, 1.0, 4), (128, 1.5, 6), (256, 0.75, 7)]
+
+
 @pytest.mark.parametrize(
     ("size", "spacing_mm", "seed"),
-    [(96, 1.4, 0), (96, 1.4, 1), (96, 1.4, 2), (128, 1.0, 3), (128, 1.0, 4), (128, 1.5, 5), (128, 1.5, 6)],
+    [*QUICK_GRIDS, *(pytest.param(*grid, marks=pytest.mark.slow) for grid in MORE_GRIDS)],
 )
 def test_foreground_and_otsu(size: int, spacing_mm: float, seed: int) -> None:
     phantom = vessel_phantom(seed, cubic(size, spacing_mm))
@@ -172,9 +176,7 @@ def test_foreground_and_otsu(size: int, spacing_mm: float, seed: int) -> None:
 
 @pytest.mark.parametrize("radius_voxels", [0.3, 0.45, 0.58, 0.8, 1.0, 1.7, 3.0])
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.7, 0.7), (0.6, 0.7, 1.8)])
-def test_straight_vessel_has_its_cross_section(
-    radius_voxels: float, spacing_mm: tuple[float, float, float]
-) -> None:
+def test_straight_vessel_has_its_cross_section(radius_voxels: float, spacing_mm: tuple[float, float, float]) -> None:
     radius_mm = radius_voxels * 0.7
     size = (60, 60, 30)
     graph = straight_vessel([-13.1, -11.7, -5.2], [12.3, 14.2, 6.1], radius_mm)
@@ -205,9 +207,7 @@ def test_rendering_equals_the_literal_share_of_subvoxels(spacing_mm: tuple[float
 
 def test_vessels_thinner_than_a_voxel_fade_with_their_cross_section() -> None:
     def brightest(radius_mm: float) -> float:
-        return float(
-            render_vessels(straight_vessel([-5, 0, 0], [5, 0, 0], radius_mm), (17,) * 3, (1.0,) * 3)[0].max()
-        )
+        return float(render_vessels(straight_vessel([-5, 0, 0], [5, 0, 0], radius_mm), (17,) * 3, (1.0,) * 3)[0].max())
 
     assert brightest(0.4) == pytest.approx(4 * brightest(0.2), rel=0.01)
     assert brightest(0.2) == pytest.approx(np.pi * 0.2**2, rel=0.1)
@@ -234,9 +234,9 @@ def test_lesions_are_drawn_from_the_seed_or_asked_for() -> None:
     def counts(seed: int, **options: object) -> np.ndarray:
         return np.bincount(vessel_phantom(seed, cubic(16, 8.0, **options)).graph.kinds, minlength=4)
 
-    drawn = np.array([counts(seed) for seed in range(8)])
+    drawn = np.array([counts(seed) for seed in range(6)])
     for kind in (VesselKind.ANEURYSM, VesselKind.NIDUS):
-        assert 0 < (drawn[:, kind] > 0).sum() < 8
+        assert 0 < (drawn[:, kind] > 0).sum() < 6
     plain, rich = counts(0, num_aneurysms=0, nidus=False), counts(0, num_aneurysms=3, nidus=True)
     assert plain[1:].sum() == 0
     assert rich[VesselKind.ANEURYSM] == 3 * 2
@@ -246,9 +246,7 @@ def test_lesions_are_drawn_from_the_seed_or_asked_for() -> None:
 
 def test_an_aneurysm_is_wider_than_its_vessel_and_sits_on_a_bifurcation() -> None:
     graph = vessel_phantom(0, cubic(16, 8.0, num_aneurysms=2, nidus=False)).graph
-    necks = np.flatnonzero(
-        (graph.kinds == VesselKind.ANEURYSM) & (graph.kinds[graph.parents] == VesselKind.ARTERY)
-    )
+    necks = np.flatnonzero((graph.kinds == VesselKind.ANEURYSM) & (graph.kinds[graph.parents] == VesselKind.ARTERY))
     assert np.isin(graph.parents[necks], graph.bifurcations()).all()
     assert (graph.radii_mm[necks + 1] > 1.3 * graph.radii_mm[graph.parents[necks]]).all()
 

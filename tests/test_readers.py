@@ -87,9 +87,7 @@ def test_series_written_by_the_package_comes_back_in_ras(tmp_path: Path) -> None
     volume, affine = random_volume(), np.diag([0.5, 0.7, 1.25, 1.0])
     affine[:3, 3] = [-10, 20, -30]
     write_dicom_series(tmp_path / "series", volume, affine, patient_id="phantom_000")
-    image = Orientationd(keys="image", axcodes="RAS", labels=None)({"image": load_volume(tmp_path / "series")})[
-        "image"
-    ]
+    image = Orientationd(keys="image", axcodes="RAS", labels=None)({"image": load_volume(tmp_path / "series")})["image"]
     np.testing.assert_array_equal(image[0].numpy(), volume)
     np.testing.assert_allclose(image.affine, affine, atol=1e-4)
 

@@ -80,7 +80,9 @@ def phantom(
     print(f"Next        beyond2d train reconstruction --dataset_dir {out} --ckpt_dir runs/reconstruction")
 
 
-def project(volume: str, *, num_views: int = 10, out: str, window: Sequence[float] | None = None, **config: Any) -> None:
+def project(
+    volume: str, *, num_views: int = 10, out: str, window: Sequence[float] | None = None, **config: Any
+) -> None:
     """Simulate angiographic views of a volume: a NIfTI file or a folder with one DICOM series.
 
     Writes OUT/views.nii.gz, OUT/angles.yaml (what `beyond2d reconstruct --angles` reads) and a PNG of each view.

@@ -53,9 +53,7 @@ def check_angles(angles_deg: Sequence[float], num_views: int | None = None) -> l
     if not all(math.isfinite(angle) for angle in angles):
         raise InputError(f"angles_deg must be finite numbers in degrees, got {angles}")
     if num_views is not None and len(angles) != num_views:
-        raise InputError(
-            f"angles_deg must hold one angle a view: {num_views} views, got {len(angles)} angles"
-        )
+        raise InputError(f"angles_deg must hold one angle a view: {num_views} views, got {len(angles)} angles")
     return angles
 
 
@@ -75,7 +73,7 @@ def check_choice(value: str, choices: Sequence[str], name: str) -> str:
 
 def check_three_dimensions(shape: Sequence[int], name: str) -> None:
     """The shape of a volume, or of a stack of views, without channels."""
-    if len(shape) != 3:
+    if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{name}: expected a 3D volume, got {len(shape)} dimensions ({join_sizes(shape)})")
 
 
@@ -107,9 +105,7 @@ def check_volume(volume: torch.Tensor, name: str) -> torch.Tensor:
         bad = int((~torch.isfinite(volume)).sum())
         raise InputError(f"{name}: expected finite voxels, got {bad} that are NaN or infinite")
     if volume.min() == volume.max():
-        raise InputError(
-            f"{name}: expected an image, got the same value {float(volume.min()):g} in every voxel"
-        )
+        raise InputError(f"{name}: expected an image, got the same value {float(volume.min()):g} in every voxel")
     return volume
 
 
@@ -135,9 +131,7 @@ def check_same_grid(
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*image_shape, 1]
     apart_mm = np.linalg.norm((corners @ (label_affine - image_affine).T)[:, :3], axis=1).max()
     if apart_mm > 0.1 * voxel_mm:
-        raise InputError(
-            f"label: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away"
-        )
+        raise InputError(f"label: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away")
 
 
 def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset, validate_file_meta
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 from tqdm import tqdm
 
@@ -24,6 +24,34 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FIELD_OF_VIEW_MM = 192.0
 SPLIT_OF_THE_PAPER = (40, 4, 5)
 PARTS = ("imagesTr", "labelsTr", "dataset.json")
+CT_TAGS = {
+    "SOPClassUID": CTImageStorage,
+    "Modality": "CT",
+    "Manufacturer": "beyond2d",
+    "ImageType": ["DERIVED", "SECONDARY", "AXIAL"],
+    "SeriesDescription": "synthetic vessel phantom",
+    "SeriesNumber": 1,
+    "AcquisitionNumber": 1,
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "BitsAllocated": 16,
+    "BitsStored": 16,
+    "HighBit": 15,
+    "PixelRepresentation": 1,  # signed
+    "RescaleIntercept": "0",
+    "RescaleSlope": "1",
+    "RescaleType": "HU",
+    # The standard wants these to be there, be it empty.
+    "PatientBirthDate": "",
+    "PatientSex": "",
+    "StudyDate": "",
+    "StudyTime": "",
+    "StudyID": "",
+    "AccessionNumber": "",
+    "ReferringPhysicianName": "",
+    "PositionReferenceIndicator": "",
+    "KVP": None,
+}
 
 
 def write_vessel_dataset(
@@ -168,9 +196,7 @@ def write_dicom_series(
         os.replace(series, folder)
 
 
-def _from_right_to_left_and_front_to_back(
-    affine: NDArray[np.float64], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def _from_right_to_left_and_front_to_back(affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """The LPS affine of `volume[::-1, ::-1]`: an upright RAS volume then has the usual axial orientation."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
@@ -184,53 +210,49 @@ def _ct_slice(
     path: Path, pixels: NDArray[np.int16], affine: NDArray[np.float64], index: int, patient_id: str, seed: int
 ) -> FileDataset:
     """One axial slice, pixels (X, Y) on the LPS affine; DICOM stores rows (Y) of columns (X)."""
-    uids = {
-        name: generate_uid(entropy_srcs=[patient_id, str(seed), name]) for name in ("study", "series", "frame")
-    }
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    axes = affine[:3, :3] / spacing
+
+    def uid(name: str) -> UID:
+        return generate_uid(entropy_srcs=[patient_id, str(seed), name])
+
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[patient_id, str(seed), f"slice {index}"])
+    meta.MediaStorageSOPInstanceUID = uid(f"slice {index}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     validate_file_meta(meta)
-
+    tags = {
+        **CT_TAGS,
+        **_geometry_tags(affine, index),
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "StudyInstanceUID": uid("study"),
+        "SeriesInstanceUID": uid("series"),
+        "FrameOfReferenceUID": uid("frame of reference"),
+        "PatientID": patient_id,
+        "PatientName": f"PHANTOM^{patient_id}",
+        "InstanceNumber": index + 1,
+        "Columns": pixels.shape[0],
+        "Rows": pixels.shape[1],
+        "PixelData": pixels.T.astype("<i2").tobytes(),
+    }
     slice_ = FileDataset(
         str(path), {}, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True
     )
-    slice_.SOPClassUID = meta.MediaStorageSOPClassUID
-    slice_.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    slice_.StudyInstanceUID = uids["study"]
-    slice_.SeriesInstanceUID = uids["series"]
-    slice_.FrameOfReferenceUID = uids["frame"]
-    slice_.PatientID = patient_id
-    slice_.PatientName = f"PHANTOM^{patient_id}"
-    for empty in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
-        setattr(slice_, empty, "")
-    slice_.ReferringPhysicianName = ""
-    slice_.PositionReferenceIndicator = ""
-    slice_.KVP = None
-    slice_.Modality = "CT"
-    slice_.Manufacturer = "beyond2d"
-    slice_.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    slice_.SeriesDescription = "synthetic vessel phantom"
-    slice_.SeriesNumber = 1
-    slice_.AcquisitionNumber = 1
-    slice_.InstanceNumber = index + 1
-    slice_.ImagePositionPatient = _decimals(affine[:3, 3] + index * affine[:3, 2])
-    slice_.ImageOrientationPatient = _decimals(np.concatenate([axes[:, 0], axes[:, 1]]))
-    slice_.PixelSpacing = _decimals(spacing[[1, 0]])
-    slice_.SliceThickness, slice_.SpacingBetweenSlices = _decimals(spacing[[2, 2]])
-    slice_.Columns, slice_.Rows = pixels.shape
-    slice_.SamplesPerPixel = 1
-    slice_.PhotometricInterpretation = "MONOCHROME2"
-    slice_.BitsAllocated = slice_.BitsStored = 16
-    slice_.HighBit = 15
-    slice_.PixelRepresentation = 1
-    slice_.RescaleIntercept, slice_.RescaleSlope = "0", "1"
-    slice_.RescaleType = "HU"
-    slice_.PixelData = np.ascontiguousarray(pixels.T).astype("<i2").tobytes()
+    for keyword, value in tags.items():
+        setattr(slice_, keyword, value)
     return slice_
+
+
+def _geometry_tags(affine: NDArray[np.float64], index: int) -> dict[str, Any]:
+    """Where slice `index` of a volume on this LPS affine lies."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / spacing
+    slice_distance = _decimals(spacing[2:])[0]
+    return {
+        "ImagePositionPatient": _decimals(affine[:3, 3] + index * affine[:3, 2]),
+        "ImageOrientationPatient": _decimals(axes[:, :2].T.ravel()),
+        "PixelSpacing": _decimals(spacing[[1, 0]]),  # between rows, then between columns
+        "SliceThickness": slice_distance,
+        "SpacingBetweenSlices": slice_distance,
+    }
 
 
 def _decimals(values: NDArray[np.float64]) -> list[DSfloat]:

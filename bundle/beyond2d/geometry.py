@@ -19,9 +19,7 @@ def is_isotropic(affine: np.ndarray, tolerance: float = 1e-3) -> bool:
     return max(spacing) - min(spacing) <= tolerance * min(spacing)
 
 
-def isotropic_grid(
-    shape: Sequence[int], affine: np.ndarray, spacing_mm: float
-) -> tuple[tuple[int, ...], np.ndarray]:
+def isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing_mm: float) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and affine of the grid of cubes of `spacing_mm` that covers the same box as the given grid.
 
     The box is the one of whole voxels, so the first voxel's centre moves by half the change of the voxel size;

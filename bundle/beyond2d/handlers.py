@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import set_rnd
 from monai.utils import set_determinism
+
+from .writers import whole_file
 
 
 class SeedEpochs:
@@ -50,13 +51,16 @@ class SaveCheckpoints:
     def __call__(self, engine: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = plain_network(self.network).state_dict()
-        metric = self.evaluator.state.metrics.get(self.evaluator.state.key_metric_name)
+        validated: Any = self.evaluator.state
+        metric = validated.metrics.get(validated.key_metric_name)
         if metric is not None and metric > self.best:
             self.best = float(metric)
-            save_whole(weights, self.folder / "model.pt")
+            with whole_file(self.folder / "model.pt") as hidden:
+                torch.save(weights, hidden)
         progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
         state = {"network": weights, "optimizer": self.optimizer.state_dict(), "progress": progress}
-        save_whole(state, self.folder / "last.pt")
+        with whole_file(self.folder / "last.pt") as hidden:
+            torch.save(state, hidden)
 
 
 class ResumeTraining:
@@ -84,13 +88,3 @@ class ResumeTraining:
 def plain_network(network: torch.nn.Module) -> torch.nn.Module:
     """The network inside its wrapper for several processes."""
     return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
-
-
-def save_whole(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

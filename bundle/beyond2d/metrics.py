@@ -28,9 +28,7 @@ class Interval(NamedTuple):
     num_values: int
 
 
-def score(
-    prediction: Array, truth: Array, spacing_mm: Sequence[float], threshold: float = 0.5
-) -> dict[str, float]:
+def score(prediction: Array, truth: Array, spacing_mm: Sequence[float], threshold: float = 0.5) -> dict[str, float]:
     """All `FIGURES` of one case.
 
     `prediction` holds probabilities (X, Y, Z), `truth` a mask of the same shape (vessel where not zero). A voxel

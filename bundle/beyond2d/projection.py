@@ -64,9 +64,7 @@ def project(volume: torch.Tensor, angles_deg: Sequence[float], mode: str = "max"
     size = _square_size(volume)
     lead, (_, _, depth) = volume.shape[:-3], volume.shape[-3:]
     volumes = _floating(volume).reshape(-1, size * size, depth)
-    views = [
-        torch.stack([_project_one(columns, size, angle, mode) for angle in angles]) for columns in volumes
-    ]
+    views = [torch.stack([_project_one(columns, size, angle, mode) for angle in angles]) for columns in volumes]
     return torch.stack(views).reshape(*lead, len(angles), size, depth)
 
 
@@ -140,9 +138,7 @@ def _sum_views(stack: torch.Tensor, angles_deg: list[float], fuse: str) -> torch
     total: torch.Tensor | None = None
     for first in range(0, len(angles_deg), _VIEWS_PER_SUM):
         views = stack[first : first + _VIEWS_PER_SUM]
-        tables = [
-            _row_table(size, angle, stack.device) for angle in angles_deg[first : first + _VIEWS_PER_SUM]
-        ]
+        tables = [_row_table(size, angle, stack.device) for angle in angles_deg[first : first + _VIEWS_PER_SUM]]
         indices = torch.cat([table[0] + number * size for number, table in enumerate(tables)], dim=1)
         weights = torch.cat([table[1] for table in tables], dim=1)
         part = _gather(views.reshape(-1, stack.shape[-1]), (indices, weights))
@@ -153,9 +149,7 @@ def _sum_views(stack: torch.Tensor, angles_deg: list[float], fuse: str) -> torch
 
 def _extreme_of_views(stack: torch.Tensor, angles_deg: list[float], fuse: str) -> torch.Tensor:
     """Minimum or maximum over the views (V, X, Z) of what each smears back: (X * Y, Z)."""
-    keep: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
-        torch.minimum if fuse == "min" else torch.maximum
-    )
+    keep: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.minimum if fuse == "min" else torch.maximum
     size = stack.shape[1]
     tables = [_row_table(size, angle, stack.device) for angle in angles_deg]
     blocks = []

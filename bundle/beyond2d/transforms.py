@@ -118,7 +118,7 @@ class Isotropic(InvertibleTransform):
 
     def __init__(self, spacing_mm: float | None = None, mode: str = "bilinear") -> None:
         self.spacing_mm = spacing_mm
-        self.resample = SpatialResample(mode=mode, padding_mode="border", dtype=torch.float32)
+        self.resample = SpatialResample(mode=mode, padding_mode="border", dtype=np.float32)
 
     def __call__(self, volume: MetaTensor) -> torch.Tensor:
         affine = volume.affine.numpy()
@@ -143,9 +143,7 @@ class Isotropicd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transforms = {
-            key: Isotropic(spacing_mm, one_mode) for key, one_mode in zip(self.keys, mode, strict=True)
-        }
+        self.transforms = {key: Isotropic(spacing_mm, one_mode) for key, one_mode in zip(self.keys, mode, strict=True)}
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         output = dict(data)
@@ -205,11 +203,7 @@ class ViewAnglesd(Randomizable, MapTransform):
         span_deg: float = 90.0,
     ) -> None:
         super().__init__(keys)
-        choices = (
-            list(num_views)
-            if isinstance(num_views, Sequence) and not isinstance(num_views, str)
-            else [num_views]
-        )
+        choices = list(num_views) if isinstance(num_views, Sequence) and not isinstance(num_views, str) else [num_views]
         self.angles = [view_angles(check_num_views(choice, total), total, span_deg) for choice in choices]
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
@@ -285,9 +279,7 @@ class RandDetectorNoised(RandomizableTransform, MapTransform):
             for key in self.key_iterator(output):
                 # torch's own generator counts on the views' device; its seed comes from this transform's state.
                 generator = torch.Generator(output[key].device).manual_seed(int(self.R.randint(2**31)))
-                views = detect(
-                    output[key].as_subclass(torch.Tensor), self.photons, self.absorbance, generator
-                )
+                views = detect(output[key].as_subclass(torch.Tensor), self.photons, self.absorbance, generator)
                 output[key] = _like(views, output[key])
         return output
 

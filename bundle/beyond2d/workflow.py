@@ -68,7 +68,7 @@ def _check_overrides(files: Sequence[str], overrides: Mapping[str, Any]) -> None
         parent = key.rpartition(ID_SEP_KEY)[0]
         is_argument = bool(parent) and parent in parser and "_target_" in (parser[parent] or {})
         if key not in parser and not is_argument:
-            near = difflib.get_close_matches(key, parser.config, n=1)
+            near = difflib.get_close_matches(key, list(parser.get(default={})), n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; the keys stand in {files[0]}"
             raise InputError(f"--{key}: no such key in the config{hint}")
 

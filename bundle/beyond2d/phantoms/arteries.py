@@ -122,15 +122,14 @@ def _group_means(values: Floats, groups: Ints, counts: Ints) -> Floats:
     return np.stack(sums, axis=1) / counts[:, None]
 
 
-def _branch_ends(
-    rng: np.random.Generator, branches: Branches, centres: Floats, shares: Ints, radii: Floats
-) -> Floats:
+def _branch_ends(rng: np.random.Generator, branches: Branches, centres: Floats, shares: Ints, radii: Floats) -> Floats:
     """Part of the way to the middle of what a branch supplies, all the way for the last point of all."""
     ways = centres - branches.starts_mm
     distances = np.linalg.norm(ways, axis=1)
     runs = rng.uniform(*RUN_BEFORE_DIVIDING, len(ways)) * distances
-    runs = np.where(shares == 1, distances, np.maximum(runs, 3 * radii))
-    return np.asarray(branches.starts_mm + unit(ways) * runs[:, None])
+    runs = np.maximum(runs, 4 * radii)
+    headings = unit(unit(ways) + 0.5 * branches.directions)
+    return np.where((shares == 1)[:, None], centres, branches.starts_mm + headings * runs[:, None])
 
 
 def _contrast_along(rng: np.random.Generator, branches: Branches, curves: Floats) -> Floats:
@@ -192,9 +191,7 @@ def _murray_directions(rng: np.random.Generator, directions: Floats, counts: Int
     """Directions (B, 2, 3) of both children: the angles that cost the least power, turned to what they supply."""
     parent_4 = counts.sum(axis=1) ** (4 / 3)
     child_4 = counts ** (4 / 3)
-    cosines = (parent_4[:, None] + child_4 - child_4[:, ::-1]) / (
-        2 * np.sqrt(parent_4)[:, None] * np.sqrt(child_4)
-    )
+    cosines = (parent_4[:, None] + child_4 - child_4[:, ::-1]) / (2 * np.sqrt(parent_4)[:, None] * np.sqrt(child_4))
     sines = np.sqrt(np.maximum(0, 1 - cosines**2)) * [1.0, -1.0]
     sideways = unit(middles[:, 0] - middles[:, 1] + rng.normal(0, 1e-3, directions.shape))
     sideways = sideways - (sideways * directions).sum(axis=1, keepdims=True) * directions

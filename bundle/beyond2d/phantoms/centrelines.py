@@ -47,9 +47,7 @@ class VesselGraph:
 
     def followed_by(self, other: VesselGraph) -> VesselGraph:
         """Both as one graph; the parents of `other` already count on from this graph's points."""
-        return VesselGraph(
-            *(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self))
-        )
+        return VesselGraph(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
 
 def empty_graph() -> VesselGraph:

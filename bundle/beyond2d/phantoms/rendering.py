@@ -82,9 +82,7 @@ def _ramp(radii_mm: Floats, side_mm: float) -> tuple[Floats, Floats]:
     return middles, heights
 
 
-def _grouped_by_reach(
-    pieces: Pieces, side_mm: float, voxel_mm: Floats
-) -> Iterator[tuple[Pieces, NDArray[np.int64]]]:
+def _grouped_by_reach(pieces: Pieces, side_mm: float, voxel_mm: Floats) -> Iterator[tuple[Pieces, NDArray[np.int64]]]:
     """Pieces that fit one box of `reach` (3,) voxels to each side of the nearest, few enough at once."""
     furthest_mm = _ramp(pieces.radii_mm, side_mm)[0] + side_mm / 2 + pieces.halves_mm
     reaches = np.ceil(furthest_mm / voxel_mm.min() - 0.5).astype(np.int64)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ..checks import InputError, check_affine, check_angles, check_known_keys, one_line
+from ..writers import whole_file
 
 DECIMALS = 6
 
@@ -64,16 +63,13 @@ def write_angles_file(
     affine: NDArray[np.float64] | None = None,
 ) -> None:
     """Writes an angles file as YAML, whole or not at all, with numbers rounded to six decimals."""
-    path = Path(path)
     content: dict[str, Any] = {"angles_deg": _readable(check_angles(angles_deg))}
     if spacing_mm is not None:
         content["spacing_mm"] = _readable(spacing_mm)
     if affine is not None:
         content["affine"] = _readable(check_affine(affine, "affine"))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".angles_") as temporary:
-        whole = Path(temporary) / path.name
-        whole.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), encoding="utf-8")
-        os.replace(whole, path)
+    with whole_file(path) as hidden:
+        hidden.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), encoding="utf-8")
 
 
 def _parse(path: Path) -> Any:

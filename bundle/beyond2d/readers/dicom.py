@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.misc import is_dicom
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 from ..checks import InputError, one_line
 from .slices import Slice, series_affine
@@ -48,17 +48,8 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
-GDCM_SYNTAXES = {
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-}
-OPENJPEG_SYNTAXES = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
+GDCM_SYNTAXES = [*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes]
+OPENJPEG_SYNTAXES = [f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)]  # high-throughput JPEG 2000
 
 
 def read_series(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

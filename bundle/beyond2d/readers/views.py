@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,7 @@ class ViewsReader(ImageReader):
         return views, {**meta, "spacing": spacing_mm, "angles_deg": angles.angles_deg}
 
 
-def _read_views(
-    path: Path, names: list[str] | None, angles_file: Path
-) -> tuple[NDArray[np.float32], float | None]:
+def _read_views(path: Path, names: list[str] | None, angles_file: Path) -> tuple[NDArray[np.float32], float | None]:
     """Views (V, X, Z) and the pixel spacing in mm that their headers give."""
     if names is not None and not path.is_dir():
         raise InputError(f"{angles_file}: files is for a folder of images, got the input {path}")
@@ -150,10 +149,8 @@ def _read_image(path: Path) -> tuple[NDArray[np.float32], float | None]:
 def _load_npy(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(
-            f"{path}: expected an image in NPY format, got something else ({one_line(error)})"
-        ) from error
+    except (ValueError, EOFError, OSError, TokenError) as error:
+        raise InputError(f"{path}: expected an image in NPY format, got something else ({one_line(error)})") from error
 
 
 def _load_picture(path: Path) -> NDArray[Any]:
@@ -163,10 +160,8 @@ def _load_picture(path: Path) -> NDArray[Any]:
             num_pages = getattr(image, "n_frames", 1)
             has_colours = image.mode not in ("1", "L", "F", "I") and not image.mode.startswith("I;16")
             pixels = np.asarray(image.convert("RGB") if has_colours else image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: expected a PNG or TIFF image, got something else ({one_line(error)})"
-        ) from error
+    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: expected a PNG or TIFF image, got something else ({one_line(error)})") from error
     if num_pages > 1:
         raise InputError(f"{path}: expected one view a picture file, got {num_pages} pages")
     if not has_colours:
@@ -189,7 +184,5 @@ def _grid(
     sizes_mm = np.linalg.norm(angles.affine[:3, :3], axis=0)
     spacing_mm = angles.spacing_mm or float(sizes_mm[0])
     if not np.allclose(sizes_mm, spacing_mm, rtol=SAME):
-        raise InputError(
-            f"{path}: affine must have cubic voxels of {spacing_mm:g} mm, got {join_sizes(sizes_mm)} mm"
-        )
+        raise InputError(f"{path}: affine must have cubic voxels of {spacing_mm:g} mm, got {join_sizes(sizes_mm)} mm")
     return spacing_mm, angles.affine

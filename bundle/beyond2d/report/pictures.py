@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, pad
 
 from ..metrics import Array
 from ..projection import project
-from .files import whole_file
+from ..writers import whole_file
 
 ANGLES_DEG = (0.0, 22.5, 45.0, 67.5, 90.0)
 
@@ -67,8 +67,8 @@ def _grey(volume: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
 def _overlap(mask: torch.Tensor, truth: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
     """Coloured projections (V, Z, X, 3) of where two masks agree, in the order of `_OVERLAP`."""
     parts = [mask & truth, mask & ~truth, ~mask & truth]
-    volumes = torch.stack([_turnable(part.float(), spacing_mm) for part in parts])
-    lengths = project(volumes, ANGLES_DEG, mode="sum")
+    # One part at a time: as numbers instead of a mask each takes four times the memory.
+    lengths = torch.stack([project(_turnable(part.float(), spacing_mm), ANGLES_DEG, mode="sum") for part in parts])
     colours = to_rgba_array(list(_OVERLAP.values()))[:, :3]
     # The longer a ray's way through vessels, the brighter: edges are smooth and crossings stand out.
     strength = 1 - _upright(torch.exp(-lengths.sum(0)))

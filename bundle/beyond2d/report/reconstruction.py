@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from .. import __version__
 from ..geometry import spacing_of
 from ..metrics import score
 from ..surfaces import marching_cubes_mesh, ply_bytes, stl_bytes
-from .files import save_volume, staged_folder, write_bytes, write_json
+from ..writers import save_volume, staged_folder, write_bytes, write_json
 from .pictures import projections_picture
 
 RESULT_FILES = ("probability.nii.gz", "mask.nii.gz", "mesh.stl", "mesh.ply", "views.png", "result.json")
@@ -59,7 +59,7 @@ class SaveReconstructiond(MapTransform):
             output["result"] = result
         return output
 
-    def _result(self, data: dict[Hashable, Any], pred: torch.Tensor, case: str) -> dict[str, Any]:
+    def _result(self, data: dict[Hashable, Any], pred: MetaTensor, case: str) -> dict[str, Any]:
         angles_deg = np.asarray(data["image"].meta["angles_deg"])
         affine = np.asarray(pred.affine)
         truth = data.get("truth")
@@ -77,7 +77,7 @@ class SaveReconstructiond(MapTransform):
             "scores": None if truth is None else score(pred[0], truth[0], spacing_of(affine), self.threshold),
         }
 
-    def _write(self, folder: Path, data: dict[Hashable, Any], pred: torch.Tensor, result: dict[str, Any]) -> None:
+    def _write(self, folder: Path, data: dict[Hashable, Any], pred: MetaTensor, result: dict[str, Any]) -> None:
         probability, affine = pred[0].numpy(), np.asarray(pred.affine)
         save_volume(folder / "probability.nii.gz", probability, affine, np.float32)
         save_volume(folder / "mask.nii.gz", probability >= self.threshold, affine, np.uint8)

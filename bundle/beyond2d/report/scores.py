@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..geometry import spacing_of
 from ..metrics import FIGURES, best_threshold, score
-from .files import staged_folder, write_csv, write_json
+from ..writers import staged_folder, write_csv, write_json
 from .reconstruction import case_name
 from .tables import CASE_COLUMNS, summary_table
 
@@ -60,7 +60,8 @@ class ScoreTable:
         return (self.tuning[index] for index in range(len(self.tuning)))  # type: ignore[arg-type]
 
     def _score_batch(self, engine: Engine) -> None:
-        for inputs, outputs in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for inputs, outputs in zip(state.batch, state.output, strict=True):
             item = {**inputs, **outputs}
             image, truth = item["image"], item["label"][0]
             case = {"case": case_name(image.meta["filename_or_obj"]), "num_views": self.settings["num_views"]}
@@ -69,9 +70,9 @@ class ScoreTable:
                 self.rows.append({**case, "method": method, **score(item[key][0], truth, spacing_mm, threshold)})
 
     def _write(self) -> None:
-        table = summary_table(self.rows, FIGURES)
+        table = summary_table(self.rows, FIGURES[:5])
         thresholds = {method: threshold for method, (_, threshold) in self.methods.items()}
         with staged_folder(self.output_dir) as folder:
             write_csv(folder / "cases.csv", self.rows, CASE_COLUMNS)
             write_json(folder / "scores.json", {**self.settings, "thresholds": thresholds, "cases": self.rows})
-        print(table.text())
+        print(f"\n{table.text()}")

@@ -51,9 +51,8 @@ class Table(NamedTuple):
         return [max(3, *(len(cell) for cell in column)) for column in columns]
 
     def _padded(self, rows: Sequence[Sequence[str]]) -> list[list[str]]:
-        styles = [
-            f"{'>' if side == 'r' else '<'}{width}" for side, width in zip(self.align, self._widths(), strict=True)
-        ]
+        signs = {"l": "<", "r": ">"}
+        styles = [f"{signs[side]}{width}" for side, width in zip(self.align, self._widths(), strict=True)]
         return [[format(cell, style) for cell, style in zip(row, styles, strict=True)] for row in rows]
 
 

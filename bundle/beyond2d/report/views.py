@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from ..geometry import spacing_of
 from ..readers import write_angles_file
-from .files import staged_folder
+from ..writers import staged_folder
 
 
 def save_views(out: str | Path, views: MetaTensor) -> None:

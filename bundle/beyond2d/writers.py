@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from monai.utils import convert_to_numpy
 
-from ..checks import InputError
+from .checks import InputError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
