@@ -223,17 +223,17 @@ def test_earlier_results_are_kept(nifti_set: Path) -> None:
 
 
 def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_nifti, written = datasets._write_nifti, []
+    write_volume, written = datasets.save_volume, []
 
     def full_after_three(path: Path, *rest: Any) -> None:
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(path)
-        write_nifti(path, *rest)
+        write_volume(path, *rest)
 
     (tmp_path / "notes.txt").write_text("mine")
-    monkeypatch.setattr(datasets, "_write_nifti", full_after_three)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+    monkeypatch.setattr(datasets, "save_volume", full_after_three)
+    with pytest.raises(InputError, match="the disk is full"):
         write_vessel_dataset(tmp_path, **SMALL)
     assert len(written) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
@@ -259,7 +259,7 @@ def test_bad_arguments_write_nothing(tmp_path: Path, arguments: dict[str, Any], 
 
 def test_a_file_in_the_way_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="file/out: cannot be written: Not a directory"):
+    with pytest.raises(InputError, match="file/out: Not a directory"):
         write_vessel_dataset(tmp_path / "file" / "out", **SMALL)
 
 

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import fire
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from . import __version__
 from .checks import InputError, check_choice, check_num_views, check_window
 from .datasets import write_vessel_dataset
 from .metrics import FIGURES
+from .phantoms import VesselSpec, centred_affine, vessel_phantom
 from .readers import read_angles_file
 from .report.tables import Table
 from .report.views import save_views
 from .workflow import SYSTEMS, home, open_workflow, run_task
+from .writers import save_volume, staged_folder
 
 # A seed far from the ones of any data set: nobody trained on this tree.
 DEMO_SEED = 1_000_000
@@ -39,12 +43,13 @@ def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
         spacing_mm: voxel size in mm.
     """
     folder = Path(out)
-    image, label = write_vessel_phantom(folder / "phantom", DEMO_SEED, size, spacing_mm)
+    _write_phantom(folder / "phantom", VesselSpec((size,) * 3, (spacing_mm,) * 3))
+    label = str(folder / "phantom" / "label.nii.gz")
     results = {}
-    for num_views in DEMO_VIEWS:
-        results[num_views] = _reconstruct(
-            "infer", image, folder / f"views_{num_views:02d}", {"num_views": num_views, "label": str(label)}
-        )
+    for num_views in tqdm(DEMO_VIEWS, desc="reconstructions"):
+        overrides = {"num_views": num_views, "label": label}
+        source, target = folder / "phantom" / "image.nii.gz", folder / f"views_{num_views:02d}"
+        results[num_views] = _reconstruct("infer", source, target, overrides)
     print(f"\nA synthetic vessel tree that was not trained on, {size} x {size} x {size} voxels of {spacing_mm:g} mm,")
     print("reconstructed from simulated views with detector noise:\n")
     print(_score_table(results).text())
@@ -185,6 +190,14 @@ def info() -> None:
     print(f"beyond2d {__version__}, Python {platform.python_version()}, torch {torch.__version__}, on {device}")
     for system in SYSTEMS:
         print(f"{system}: configs in {home() / 'configs' / system}, weights in {home() / 'models' / system}")
+
+
+def _write_phantom(folder: Path, spec: VesselSpec) -> None:
+    tree = vessel_phantom(DEMO_SEED, spec)
+    affine = centred_affine(spec.size, spec.spacing_mm)
+    with staged_folder(folder) as staging:
+        save_volume(staging / "image.nii.gz", tree.volume, affine, np.int16)
+        save_volume(staging / "label.nii.gz", tree.label, affine, np.uint8)
 
 
 def _reconstruct(task: str, source: str | Path, out: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset, validate_file_meta
@@ -19,6 +15,7 @@ from tqdm import tqdm
 
 from .checks import InputError, check_count
 from .phantoms import VesselSpec, centred_affine, vessel_phantom
+from .writers import save_volume, staged_folder, write_json
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FIELD_OF_VIEW_MM = 192.0
@@ -83,14 +80,8 @@ def write_vessel_dataset(
     for part in PARTS:
         if (out_dir / part).exists():
             raise InputError(f"{out_dir}: already holds {part}; choose another folder or move it away")
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out_dir, prefix=".writing_") as unfinished:
-            _write_parts(Path(unfinished), cases, seed, spec, dicom)
-            for part in PARTS:
-                os.replace(Path(unfinished) / part, out_dir / part)
-    except OSError as error:
-        raise InputError(f"{out_dir}: cannot be written: {error.strerror or error}") from error
+    with staged_folder(out_dir) as unfinished:
+        _write_parts(unfinished, cases, seed, spec, dicom)
     return out_dir / "dataset.json"
 
 
@@ -141,7 +132,7 @@ def _write_parts(folder: Path, cases: int, seed: int, spec: VesselSpec, dicom: b
         **{f"num{name.capitalize()}": len(members) for name, members in split.items()},
         **split,
     }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "dataset.json", content)
 
 
 def _write_case(folder: Path, name: str, seed: int, spec: VesselSpec, dicom: bool) -> dict[str, Any]:
@@ -154,17 +145,9 @@ def _write_case(folder: Path, name: str, seed: int, spec: VesselSpec, dicom: boo
     if dicom:
         write_dicom_series(folder / image, volume, affine, name, seed)
     else:
-        _write_nifti(folder / image, volume, affine)
-    _write_nifti(folder / label, phantom.label, affine)
+        save_volume(folder / image, volume, affine, np.int16)
+    save_volume(folder / label, phantom.label, affine, np.uint8)
     return {"image": image, "label": label, "patient_id": name, "seed": seed}
-
-
-def _write_nifti(path: Path, volume: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    image = nib.Nifti1Image(volume, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
-    nib.save(image, path)
 
 
 def write_dicom_series(
@@ -186,14 +169,10 @@ def write_dicom_series(
         raise InputError(f"{folder}: expected a new or an empty folder for the DICOM series")
     affine = _from_right_to_left_and_front_to_back(affine, volume.shape)
     volume = volume[::-1, ::-1]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".series_") as temporary:
-        series = Path(temporary) / folder.name
-        series.mkdir()
+    with staged_folder(folder) as series:
         for index in range(volume.shape[2]):
             path = series / f"slice_{index:04d}.dcm"
             _ct_slice(path, volume[:, :, index], affine, index, patient_id, seed).save_as(path)
-        os.replace(series, folder)
 
 
 def _from_right_to_left_and_front_to_back(affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:

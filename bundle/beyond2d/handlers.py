@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.data import set_rnd
@@ -29,62 +30,68 @@ class SeedEpochs:
         set_rnd(self.dataset, seed=seed)
 
 
-class SaveCheckpoints:
+class Checkpoints:
     """After every epoch, all that resuming needs in `last.pt`, and the network of the best epoch in `model.pt`.
 
     `model.pt` is a plain state dict of the network. Files are written under another name and then renamed: an
-    interruption leaves the earlier ones whole.
+    interruption leaves the earlier ones whole. Of several processes the first one writes and all resume.
+
+    Args:
+        folder: for both files.
+        network: what is trained.
+        optimizer: what trains it.
+        evaluator: its key metric tells which epoch is the best.
+        resume: go on from the folder's `last.pt`; a folder without one starts from the beginning.
     """
 
     def __init__(
-        self, folder: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer, evaluator: Engine
+        self,
+        folder: str,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        evaluator: Engine,
+        resume: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
         self.optimizer = optimizer
         self.evaluator = evaluator
+        self.resume = resume
         self.best = -float("inf")
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self._load)
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
-    def __call__(self, engine: Engine) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        weights = plain_network(self.network).state_dict()
+    def _save(self, engine: Engine) -> None:
+        weights = _unwrapped(self.network).state_dict()
         validated: Any = self.evaluator.state
         metric = validated.metrics.get(validated.key_metric_name)
         if metric is not None and metric > self.best:
             self.best = float(metric)
-            with whole_file(self.folder / "model.pt") as hidden:
-                torch.save(weights, hidden)
+            self._write("model.pt", weights)
         progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
-        state = {"network": weights, "optimizer": self.optimizer.state_dict(), "progress": progress}
-        with whole_file(self.folder / "last.pt") as hidden:
-            torch.save(state, hidden)
+        self._write("last.pt", {"network": weights, "optimizer": self.optimizer.state_dict(), "progress": progress})
 
-
-class ResumeTraining:
-    """Go on from the `last.pt` that `saver` wrote, if `enabled`; a folder without one starts from the beginning."""
-
-    def __init__(self, saver: SaveCheckpoints, enabled: bool) -> None:
-        self.saver = saver
-        self.enabled = enabled
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        path = self.saver.folder / "last.pt"
-        if not (self.enabled and path.is_file()):
+    def _load(self, engine: Engine) -> None:
+        path = self.folder / "last.pt"
+        if not path.is_file():
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
-        plain_network(self.saver.network).load_state_dict(state["network"])
-        self.saver.optimizer.load_state_dict(state["optimizer"])
-        self.saver.best = state["progress"]["best"]
+        _unwrapped(self.network).load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["progress"]["best"]
         engine.state.epoch = state["progress"]["epoch"]
         engine.state.iteration = state["progress"]["iteration"]
 
+    def _write(self, name: str, state: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.folder / name) as hidden:
+            torch.save(state, hidden)
 
-def plain_network(network: torch.nn.Module) -> torch.nn.Module:
+
+def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
     """The network inside its wrapper for several processes."""
     return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_dst_type
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 from tqdm import tqdm
@@ -81,9 +81,7 @@ class ExactTileInferer(Inferer):
         self.device = device
         self.progress = progress
 
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Predicts `inputs` of shape (B, C, X, Y, Z), sizes multiples of the grid; gives (B, channels, X, Y, Z).
 
         Further arguments go to the network with every tile. A `MetaTensor` comes back with its metadata.
@@ -91,7 +89,7 @@ class ExactTileInferer(Inferer):
         if inputs.ndim != _NUM_AXES + 2:
             raise InputError(f"inputs must have the shape (B, C, X, Y, Z), got {_times(inputs.shape)}")
         module = _as_module(network)
-        reach = derive_reach(module, inputs.shape[1], *args, **kwargs)
+        reach = derive_reach(module, inputs, *args, **kwargs)
         shape = _check_divisible(inputs.shape[2:], reach.grid)
         tiles = tile_boxes(shape, _check_tile_size(self.tile_size, reach.grid), reach.halo)
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
@@ -113,14 +111,15 @@ class ExactTileInferer(Inferer):
         return output
 
 
-def derive_reach(network: nn.Module, num_channels: int, *args: Any, **kwargs: Any) -> Reach:
-    """Grid and halo of a network that takes (B, num_channels, X, Y, Z), or an `InputError`.
+def derive_reach(network: nn.Module, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> Reach:
+    """Grid and halo of a network, or an `InputError`; of `inputs` only the channels and the type are looked at.
 
-    Further arguments are those that the network is called with besides the volume.
+    Further arguments are those that the network is called with besides `inputs`.
     """
     # Inference mode would hand over `conv3d` and the like, which here arrive as the few operations they consist of.
     with torch.inference_mode(False), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        probe = torch.empty((1, num_channels, *[_PROBE_SIZE] * _NUM_AXES), device=_device_of(network))
+        size = (1, inputs.shape[1], *[_PROBE_SIZE] * _NUM_AXES)
+        probe = torch.empty(size, dtype=inputs.dtype, device=_device_of(network))
         recorder = _LayerRecorder(network, probe)
         try:
             with recorder.modules, recorder:
@@ -160,9 +159,11 @@ class _LayerRecorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         call = _named_arguments(func, args, kwargs or {})
         operands = _tensors_in(call.values())
+        if not all(isinstance(target, FakeTensor) for target in _written_by(func, call)):
+            raise self._refusal(func, "changes its own values while it runs (call network.eval() first)")
+        result = func(*args, **(kwargs or {}))
         depends = any(operand in self._positions or operand in self._byproducts for operand in operands)
         if depends and func.namespace != "prim":  # which only ask for a device or the like
             self._record(func, call, operands, _tensors_in([result]))
@@ -182,7 +183,7 @@ class _LayerRecorder(TorchDispatchMode):
         windows = _windows(func, call)
         objection = self._objection(func, call, operands, results, windows)
         if objection:
-            raise InputError(f"network cannot be run in exact tiles: {self._place()} {objection} ({func.name()})")
+            raise self._refusal(func, objection)
         sources = tuple(self._positions[operand] for operand in operands if operand in self._positions)
         self._layers.append(Layer(sources, windows))
         self._positions[results[0]] = len(self._layers) - 1
@@ -200,7 +201,7 @@ class _LayerRecorder(TorchDispatchMode):
         sources = [operand for operand in operands if operand in self._positions]
         constants = [operand for operand in operands if operand not in self._positions]
         if call.get("training"):
-            return "takes statistics over all that it is given (call network.eval() first)"
+            return "takes statistics over all that it is given"
         if not windows or not results or not self._byproducts.isdisjoint(operands):
             return "reads the whole volume, or without a known bound"
         if func.name() in _WEIGHTED and (operands[0] not in self._positions or len(sources) > 1):
@@ -211,12 +212,12 @@ class _LayerRecorder(TorchDispatchMode):
             return "changes the size by something else than its stride"
         return None
 
-    def _place(self) -> str:
-        """The module that runs now."""
-        # The tracker holds the paths of all modules that are entered: the longest is the innermost.
-        path = max(self.modules.parents - {"Global"}, key=len)
+    def _refusal(self, func: Any, objection: str) -> InputError:
+        # The tracker holds the paths of all modules that are entered: the longest is the one that runs now.
+        path = max(self.modules.parents - {"Global"}, key=len, default="")
         module = self._network.get_submodule(path.partition(".")[2])
-        return f"{type(module).__name__} at {path}"
+        place = f"{type(module).__name__} at {path}"
+        return InputError(f"network cannot be run in exact tiles: {place} {objection} ({func.name()})")
 
 
 def _windows(func: Any, call: _Call) -> tuple[Window, ...]:
@@ -298,6 +299,12 @@ def _named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     given = {argument.name: value for argument, value in zip(schema, args, strict=False)}
     return defaults | given | kwargs
+
+
+def _written_by(func: Any, call: _Call) -> list[torch.Tensor]:
+    """The tensors that an operation changes in place."""
+    aliases = {argument.name: argument.alias_info for argument in func._schema.arguments}
+    return _tensors_in(call[name] for name, alias in aliases.items() if alias is not None and alias.is_write)
 
 
 def _tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:

@@ -25,9 +25,9 @@ from .checks import MAX_VIEWS, InputError, check_angles, check_choice, check_num
 PROJECTION_MODES = ("max", "sum")
 FUSIONS = ("sum", "mean", "min", "max")
 
-# Rows of the turned volume made at a time: a block of 384-voxel rows then stays in the processor's cache until
-# it is collapsed, instead of being written to memory and read back.
-_ROWS_PER_BLOCK = 4
+# Voxels of the turned volume made at a time: a block of this size stays in the processor's cache until it is
+# collapsed, instead of being written to memory and read back.
+_VOXELS_PER_BLOCK = 4 * 384 * 384
 # Views summed by one call; bounds the size of the joined index table.
 _VIEWS_PER_SUM = 16
 
@@ -124,10 +124,10 @@ def _project_one(columns: torch.Tensor, size: int, angle_deg: float, mode: str) 
     collapse = (lambda block: block.amax(1)) if mode == "max" else (lambda block: block.sum(1))
     indices, weights = _corner_table(size, angle_deg, columns.device)
     # With gradients every block would bring a gradient of the size of the whole volume: take the view at once.
-    rows = size if columns.requires_grad else _ROWS_PER_BLOCK
+    step = size * size if columns.requires_grad else _columns_per_block(size, columns.shape[1])
     view = [
-        collapse(_gather(columns, (index, weight)).view(-1, size, columns.shape[-1]))
-        for index, weight in zip(indices.split(rows * size), weights.split(rows * size), strict=True)
+        collapse(_gather(columns, (index, weight)).view(-1, size, columns.shape[1]))
+        for index, weight in zip(indices.split(step), weights.split(step), strict=True)
     ]
     return torch.cat(view)
 
@@ -153,7 +153,7 @@ def _extreme_of_views(stack: torch.Tensor, angles_deg: list[float], fuse: str) -
     size = stack.shape[1]
     tables = [_row_table(size, angle, stack.device) for angle in angles_deg]
     blocks = []
-    for rows in _row_slices(size):
+    for rows in _blocks(size, stack.shape[2]):
         block: torch.Tensor | None = None
         for view, (indices, weights) in zip(stack, tables, strict=True):
             part = _gather(view, (indices[rows], weights[rows]))
@@ -163,8 +163,13 @@ def _extreme_of_views(stack: torch.Tensor, angles_deg: list[float], fuse: str) -
     return torch.cat(blocks)
 
 
-def _row_slices(size: int) -> Iterator[slice]:
-    step = _ROWS_PER_BLOCK * size
+def _columns_per_block(size: int, depth: int) -> int:
+    """Columns of `depth` voxels in a block of whole rows of `size` columns."""
+    return size * max(1, _VOXELS_PER_BLOCK // (size * depth))
+
+
+def _blocks(size: int, depth: int) -> Iterator[slice]:
+    step = _columns_per_block(size, depth)
     return (slice(first, first + step) for first in range(0, size * size, step))
 
 

@@ -16,11 +16,13 @@ from monai.data import MetaTensor
 from monai.transforms import (
     InvertibleTransform,
     MapTransform,
+    Orientation,
     Pad,
     Randomizable,
     RandomizableTransform,
     SpatialResample,
 )
+from nibabel.orientations import aff2axcodes
 from skimage.filters import threshold_otsu
 
 from .checks import InputError, check_num_views, check_same_grid, check_window
@@ -90,23 +92,26 @@ class OtsuLabeld(MapTransform):
 
 
 class SameGridd(MapTransform):
-    """Refuse a label that does not lie on its image's grid; items without a label pass."""
+    """Bring a label to its image's order of axes and refuse it if it is still on another grid.
+
+    A DICOM series and the NIfTI label drawn on it hold the same voxels in different orders. Items without a label
+    pass.
+    """
 
     def __init__(self, keys: KeysCollection = "label", image_key: str = "image") -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.image_key = image_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        image = data[self.image_key]
-        for key in self.key_iterator(dict(data)):
-            label = data[key]
-            check_same_grid(
-                tuple(label.shape[-3:]),
-                np.asarray(label.affine),
-                tuple(image.shape[-3:]),
-                np.asarray(image.affine),
-            )
-        return dict(data)
+        output = dict(data)
+        image = output[self.image_key]
+        affine = np.asarray(image.affine)
+        axcodes = "".join(aff2axcodes(affine))
+        for key in self.key_iterator(output):
+            label = Orientation(axcodes=axcodes, labels=None)(output[key])
+            check_same_grid(tuple(label.shape[1:]), np.asarray(label.affine), tuple(image.shape[-3:]), affine)
+            output[key] = label
+        return output
 
 
 class Isotropic(InvertibleTransform):

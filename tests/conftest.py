@@ -1,0 +1,34 @@
+"""Small data sets that several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from beyond2d.datasets import write_vessel_dataset
+
+SIZE, SPACING_MM = 32, 4.0
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def vessels(tmp_path_factory):
+    """A folder of five phantoms of 32 cubed: three for training, one for validation, one test case."""
+    folder = tmp_path_factory.mktemp("vessels")
+    write_vessel_dataset(folder, cases=5, size=SIZE, spacing_mm=SPACING_MM)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vessels_dicom(tmp_path_factory):
+    """The same phantoms, the images as DICOM series."""
+    folder = tmp_path_factory.mktemp("vessels_dicom")
+    write_vessel_dataset(folder, cases=5, size=SIZE, spacing_mm=SPACING_MM, dicom=True)
+    return folder
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real volumes, where there is one."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"there are no real volumes at {REAL_DATA}")
+    return REAL_DATA

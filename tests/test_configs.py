@@ -1,0 +1,164 @@
+"""The bundle's configs: complete, consistent with one another, and running as MONAI runs them."""
+
+import json
+import pydoc
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
+
+from beyond2d.networks import DenoisingAutoencoder
+from beyond2d.report.reconstruction import RESULT_FILES
+from beyond2d.workflow import TASKS, config_files, home
+
+CONFIGS = home() / "configs" / "reconstruction"
+# Small and quick, for every task.
+QUICK = {"num_views": 3, "tile_size": 16}
+
+
+def raw(name):
+    return ConfigParser.load_config_file(str(CONFIGS / name))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of an untrained network."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(DenoisingAutoencoder().state_dict(), path)
+    return path
+
+
+def open_config(task, **overrides):
+    workflow = ConfigWorkflow(
+        config_files("reconstruction", task),
+        logging_file=False,
+        workflow_type=TASKS[task][1],
+        bundle_root=str(home()),
+        **overrides,
+    )
+    workflow.initialize()
+    return workflow
+
+
+def train(vessels, folder, **overrides):
+    workflow = open_config("train", dataset_dir=str(vessels), ckpt_dir=str(folder), num_views=3, **overrides)
+    workflow.run()
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("task", ["train", "infer"])
+def test_no_property_is_missing(task, vessels):
+    assert open_config(task, dataset_dir=str(vessels)).check_properties() == []
+
+
+def test_train_and_inference_prepare_volumes_alike():
+    training, inference = raw("train.yaml"), raw("inference.yaml")
+    assert training["network_def"] == inference["network_def"]
+    assert training["simulation"] == inference["simulation"]
+    kept_truth = [step for step in inference["deterministic"] if step["_target_"] != "CopyItemsd"]
+    assert training["preprocessing"] == kept_truth
+    for key in ("num_views", "span_deg", "window", "spacing_mm", "projection_mode", "detector_noise", "pose_error_deg"):
+        assert training[key] == inference[key], key
+
+
+@pytest.mark.parametrize("overlay", ["evaluate.yaml", "multi_gpu.yaml"])
+def test_what_an_overlay_changes_is_there(overlay):
+    parser = ConfigParser(raw("train.yaml"))
+    for key in raw(overlay):
+        parent = key.rpartition("#")[0]
+        assert "#" not in key or parent in parser, key
+
+
+def targets(config):
+    if isinstance(config, dict):
+        yield from ([config["_target_"]] if "_target_" in config else [])
+        config = list(config.values())
+    for value in config if isinstance(config, list) else []:
+        yield from targets(value)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_target_exists(path):
+    known = ComponentLocator().get_component_module_name
+    for target in targets(raw(path.name)):
+        assert known(target) or pydoc.locate(target), target
+
+
+def test_metadata_names_the_formats():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
+    data_format = metadata["network_data_format"]
+    assert list(data_format["inputs"]) == ["image"]
+    assert list(data_format["outputs"]) == ["pred"]
+    assert data_format["outputs"]["pred"]["channel_def"] == {"0": "vessel"}
+
+
+def test_resumed_training_is_the_uninterrupted_one(vessels, tmp_path):
+    whole = train(vessels, tmp_path / "whole", max_epochs=3)
+    train(vessels, tmp_path / "parts", max_epochs=1)
+    parts = train(vessels, tmp_path / "parts", max_epochs=3, resume=True)
+    assert parts["progress"] == whole["progress"]
+    for name, value in whole["network"].items():
+        assert torch.equal(value, parts["network"][name]), name
+    other_seed = train(vessels, tmp_path / "other", max_epochs=3, seed=1)
+    assert any(not torch.equal(value, other_seed["network"][name]) for name, value in whole["network"].items())
+
+
+def test_training_leaves_the_best_network_and_the_log(vessels, tmp_path):
+    train(vessels, tmp_path, max_epochs=1)
+    DenoisingAutoencoder().load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    assert any(path.name.startswith("events.out") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["vessels", "vessels_dicom"])
+def test_inference_writes_every_result(kind, request, weights, tmp_path):
+    dataset_dir = request.getfixturevalue(kind)
+    open_config(
+        "infer", dataset_dir=str(dataset_dir), output_dir=str(tmp_path), load_path=str(weights), **QUICK
+    ).run()
+    (case,) = tmp_path.iterdir()
+    assert sorted(path.name for path in case.iterdir()) == sorted(RESULT_FILES)
+    probability = nib.load(case / "probability.nii.gz")
+    label = nib.load(dataset_dir / "labelsTr" / f"{case.name}.nii.gz")
+    assert probability.shape == label.shape
+    result = json.loads((case / "result.json").read_text(encoding="utf-8"))
+    assert (result["num_views"], result["truth"], result["detector_noise"]) == (3, "file", True)
+    if kind == "vessels":
+        np.testing.assert_allclose(probability.affine, label.affine, atol=1e-5)
+
+
+def test_evaluation_scores_network_and_baselines(vessels, weights, tmp_path):
+    open_config(
+        "evaluate", dataset_dir=str(vessels), output_dir=str(tmp_path), load_path=str(weights), **QUICK
+    ).run()
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    methods = [row["method"] for row in scores["cases"]]
+    assert methods == ["autoencoder", "thresholded sum", "thresholded minimum"]
+    assert scores["num_views"] == 3
+    assert all(row["iou"] > 0.05 for row in scores["cases"][1:])  # a hull is no guess
+    assert len((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_monai_runs_the_bundle_from_its_own_command_line(vessels, tmp_path):
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.yaml")]
+    options = ["--dataset_dir", str(vessels), "--ckpt_dir", str(tmp_path), "--max_epochs", "1", "--num_views", "3"]
+    subprocess.run([*command, *options], check=True, cwd=home(), capture_output=True)
+    assert (tmp_path / "model.pt").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_config(vessels, tmp_path):
+    files = [str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu.yaml")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    options = ["--dataset_dir", str(vessels), "--ckpt_dir", str(tmp_path), "--max_epochs", "1", "--num_views", "3"]
+    subprocess.run([*command, *options], check=True, cwd=home(), capture_output=True)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    # Three cases shared by two processes are two steps each, not three.
+    assert state["progress"]["iteration"] == 2
+    DenoisingAutoencoder().load_state_dict(state["network"])
