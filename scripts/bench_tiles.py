@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", type=int, default=384, help="voxels along each axis (default: 384)")
     parser.add_argument(
-        "--tile", type=int, nargs="+", default=[192, 128, 128], help="one size or three (default: 192 128 128)"
+        "--tile", type=int, nargs="+", default=[192, 128, 96], help="one size or three (default: 192 128 96)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="timed predictions each (default: 3)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")

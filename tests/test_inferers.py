@@ -306,7 +306,8 @@ def test_refuses_what_is_no_module():
         ((1, 16, 16, 16), 8, "inputs must have the shape (B, C, X, Y, Z), got 1 x 16 x 16 x 16"),
         ((1, 1, 16, 16, 16), 20, "got 20 x 20 x 20; the nearest are 16 x 16 x 16 and 24 x 24 x 24"),
         ((1, 1, 16, 16, 16), 0, "got 0 x 0 x 0; the nearest are 8 x 8 x 8 and 16 x 16 x 16"),
-        ((1, 1, 16, 16, 16), (8, 8), "tile_size must be one number or 3, one an axis, got 8 x 8"),
+        ((1, 1, 16, 16, 16), (8, 8), "tile_size must be a whole number or 3, one an axis, got (8, 8)"),
+        ((1, 1, 16, 16, 16), 8.5, "tile_size must be a whole number or 3, one an axis, got 8.5"),
     ],
 )
 def test_refuses_sizes_off_the_grid(shape, tile_size, words):

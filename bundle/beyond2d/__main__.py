@@ -220,15 +220,21 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _help_last(arguments: list[str]) -> list[str]:
+    """Ask fire itself for help: a command that takes any option would take --help for one of them."""
+    return [arguments[0], "--", "--help"] if {"--help", "-h"} & set(arguments[1:]) else arguments
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. What a person gave wrongly ends in one line and exit code 2."""
     warnings.filterwarnings("ignore")  # of libraries; what a person needs to know is an error or a printed line
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+    for noisy in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     commands = {f.__name__: f for f in (demo, phantom, project, reconstruct, train, evaluate, info)}
     try:
-        fire.Fire(commands, command=None if arguments is None else list(arguments), name="beyond2d")
+        fire.Fire(commands, command=_help_last(sys.argv[1:] if arguments is None else list(arguments)), name="beyond2d")
     except Exception as error:
         # A library may have wrapped the error on its way up.
         complaint = next((cause for cause in _causes(error) if isinstance(cause, InputError)), None)

@@ -140,7 +140,7 @@ def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
         raise InputError(f"{path}: expected a file of weights, there is no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
         raise InputError(f"{path}: expected weights as torch.save writes them, cannot read the file") from error
     state = state.get("network", state) if isinstance(state, dict) else {}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}

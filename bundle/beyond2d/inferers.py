@@ -49,7 +49,7 @@ class MixedPrecisionInferer(Inferer):
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.enabled = enabled
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Predicts `inputs` (B, C, X, Y, Z)."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
             return self.inferer(inputs, network, *args, **kwargs).float()
@@ -341,9 +341,9 @@ def _check_divisible(shape: Sequence[int], grid: Sequence[int]) -> Sequence[int]
 
 def _check_tile_size(tile_size: Sequence[int] | int, grid: Sequence[int]) -> list[int]:
     """One size an axis, each a multiple of the grid."""
-    sizes = [tile_size] * len(grid) if isinstance(tile_size, int) else list(tile_size)
-    if len(sizes) != len(grid):
-        raise InputError(f"tile_size must be one number or {len(grid)}, one an axis, got {_times(sizes)}")
+    sizes = list(tile_size) if isinstance(tile_size, Sequence) else [tile_size] * len(grid)
+    if len(sizes) != len(grid) or not all(isinstance(size, int) for size in sizes):
+        raise InputError(f"tile_size must be a whole number or {len(grid)}, one an axis, got {tile_size!r}")
     if any(size < 1 or size % step for size, step in zip(sizes, grid, strict=True)):
         nearest = [max(step, size // step * step) for size, step in zip(sizes, grid, strict=True)]
         larger = [size + step for size, step in zip(nearest, grid, strict=True)]
