@@ -123,7 +123,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
     parser.add_argument("--spacing_mm", type=float, default=1.0, help="voxel size")
     parser.add_argument("--epochs", type=int, default=60, help="passes over the training cases")
-    parser.add_argument("--train_views", type=int, nargs="+", default=[2, 3, 5, 10], help="numbers of views to train on")
+    parser.add_argument(
+        "--train_views", type=int, nargs="+", default=[2, 3, 5, 10], help="numbers of views to train on"
+    )
     parser.add_argument("--views", type=int, nargs="+", default=[90, 46, 24, 10, 5, 3, 2], help="rows of the table")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -117,9 +117,7 @@ def test_training_leaves_the_best_network_and_the_log(vessels, tmp_path):
 @pytest.mark.parametrize("kind", ["vessels", "vessels_dicom"])
 def test_inference_writes_every_result(kind, request, weights, tmp_path):
     dataset_dir = request.getfixturevalue(kind)
-    open_config(
-        "infer", dataset_dir=str(dataset_dir), output_dir=str(tmp_path), load_path=str(weights), **QUICK
-    ).run()
+    open_config("infer", dataset_dir=str(dataset_dir), output_dir=str(tmp_path), load_path=str(weights), **QUICK).run()
     (case,) = tmp_path.iterdir()
     assert sorted(path.name for path in case.iterdir()) == sorted(RESULT_FILES)
     probability = nib.load(case / "probability.nii.gz")
@@ -132,9 +130,7 @@ def test_inference_writes_every_result(kind, request, weights, tmp_path):
 
 
 def test_evaluation_scores_network_and_baselines(vessels, weights, tmp_path):
-    open_config(
-        "evaluate", dataset_dir=str(vessels), output_dir=str(tmp_path), load_path=str(weights), **QUICK
-    ).run()
+    open_config("evaluate", dataset_dir=str(vessels), output_dir=str(tmp_path), load_path=str(weights), **QUICK).run()
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     methods = [row["method"] for row in scores["cases"]]
     assert methods == ["autoencoder", "thresholded sum", "thresholded minimum"]

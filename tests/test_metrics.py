@@ -9,7 +9,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 
 from beyond2d.checks import InputError
-from beyond2d.metrics import FIGURES, bootstrap_interval, score, summarise
+from beyond2d.metrics import FIGURES, best_threshold, bootstrap_interval, score, summarise
 
 SPACING_MM = (0.5, 0.8, 1.5)
 EMPTY = np.zeros((8, 9, 10), dtype=np.float32)
@@ -195,3 +195,19 @@ def test_summary_leaves_out_what_does_not_exist():
     assert (summary["iou"].low, summary["iou"].high) == bootstrap_interval([0.2, 0.4])
     assert summary["hd95_mm"] == (3.0, 3.0, 3.0, 1)
     assert math.isnan(summarise(rows[:1], ("hd95_mm",))["hd95_mm"].mean)
+
+
+def test_the_best_threshold_is_the_one_that_trying_all_finds():
+    pairs = [two_trees(seed) for seed in range(3)]
+    pairs = [(np.clip(values, 0, 1), mask) for values, mask in pairs]
+    steps = np.arange(200) / 200
+    ious = [np.mean([np.sum((v >= t) & m) / np.sum((v >= t) | m) for v, m in pairs]) for t in steps]
+    found = best_threshold((torch.from_numpy(values), mask) for values, mask in pairs)
+    assert np.mean([np.sum((v >= found) & m) / np.sum((v >= found) | m) for v, m in pairs]) == max(ious)
+
+
+def test_the_best_threshold_needs_a_case_and_bears_an_empty_truth():
+    with pytest.raises(InputError, match="at least one case"):
+        best_threshold([])
+    values, mask = two_trees(0)
+    assert 0 <= best_threshold([(values, mask), (np.zeros_like(values), np.zeros_like(mask))]) <= 1

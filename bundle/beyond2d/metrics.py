@@ -152,7 +152,7 @@ def best_threshold(pairs: Iterable[tuple[Array, Array]], num_steps: int = 200) -
         # Voxels at or above each edge, from the highest downwards.
         predicted = np.histogram(values, edges)[0][::-1].cumsum()[::-1]
         shared = np.histogram(values[mask], edges)[0][::-1].cumsum()[::-1]
-        curves.append(shared / (predicted + mask.sum() - shared))
+        curves.append(shared / np.maximum(predicted + mask.sum() - shared, 1))
     if not curves:
         raise InputError("best_threshold needs at least one case to choose a threshold on, got none")
     return float(edges[np.mean(curves, axis=0).argmax()])

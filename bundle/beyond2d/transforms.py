@@ -108,7 +108,7 @@ class SameGridd(MapTransform):
         affine = np.asarray(image.affine)
         axcodes = "".join(aff2axcodes(affine))
         for key in self.key_iterator(output):
-            label = Orientation(axcodes=axcodes, labels=None)(output[key])
+            label: Any = Orientation(axcodes=axcodes, labels=None)(output[key])
             check_same_grid(tuple(label.shape[1:]), np.asarray(label.affine), tuple(image.shape[-3:]), affine)
             output[key] = label
         return output
