@@ -133,10 +133,10 @@ def test_evaluation_scores_network_and_baselines(vessels, weights, tmp_path):
     open_config("evaluate", dataset_dir=str(vessels), output_dir=str(tmp_path), load_path=str(weights), **QUICK).run()
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     methods = [row["method"] for row in scores["cases"]]
-    assert methods == ["autoencoder", "thresholded sum", "thresholded minimum"]
+    assert methods == ["autoencoder", "autoencoder, tuned", "thresholded sum", "thresholded minimum"]
     assert scores["num_views"] == 3
-    assert all(row["iou"] > 0.05 for row in scores["cases"][1:])  # a hull is no guess
-    assert len((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()) == 4
+    assert all(row["iou"] > 0.05 for row in scores["cases"][2:])  # a hull is no guess
+    assert len((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()) == 5
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ class ExactTileInferer(Inferer):
         tile_size: voxels of a tile without its halo, one number or one an axis; a multiple of the network's grid.
             Each inner side adds one halo of work, so large tiles are faster and small ones need less memory.
         device: where the whole output is kept, the input's device by default. Tiles go to the network's device.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar where there are several tiles.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ExactTileInferer(Inferer):
     ) -> torch.Tensor:
         tile_device = _device_of(network) or volume.device
         output = None
-        for tile in tqdm(tiles, desc="tiles", disable=not self.progress):
+        for tile in tqdm(tiles, desc="tiles", disable=not self.progress or len(tiles) == 1):
             prediction = network(volume[(..., *tile.read)].to(tile_device), *args, **kwargs)
             if output is None:  # only a prediction tells the number of channels and, under autocast, the type
                 size = (*prediction.shape[:2], *volume.shape[2:])

@@ -102,7 +102,7 @@ def centreline(mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return thin
     box = bounding_box(mask)
-    lines = skeletonize(mask[box])
+    lines = skeletonize(mask[box]).astype(bool)  # earlier releases of scikit-image give 0 and 255
     parts, num_parts = ndimage.label(mask[box], structure=_NEIGHBOURS_26)
     vanished = np.bincount(parts[lines], minlength=num_parts + 1) == 0
     vanished[0] = False  # the background

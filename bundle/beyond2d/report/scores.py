@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from torch.utils.data import Dataset
 
@@ -23,8 +24,9 @@ BASELINES = {"thresholded sum": "image", "thresholded minimum": "hull"}
 class ScoreTable:
     """Score every case that an evaluator predicts, and at its end write `cases.csv` and `scores.json`.
 
-    The baselines are the back-projected volumes themselves, cut at the threshold that gives the best mean IoU on
-    the `tuning` cases. `settings` says what was run and goes into scores.json; its `num_views` goes into every row.
+    The network is scored at `threshold`, and once more at the threshold that gives the best mean IoU on the
+    `tuning` cases. The baselines are the back-projected volumes themselves, cut at their best threshold in the
+    same way. `settings` says what was run and goes into scores.json; its `num_views` goes into every row.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class ScoreTable:
         network: str = "autoencoder",
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.settings = dict(settings)
-        self.tuning = tuning
-        self.network = network
         self.threshold = threshold
+        self.tuning = tuning
+        self.settings = dict(settings)
+        self.network = network
+        self.methods: dict[str, tuple[str, float]] = {}
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -47,17 +50,22 @@ class ScoreTable:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score_batch)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
-    def _choose_thresholds(self) -> None:
+    def _choose_thresholds(self, engine: Engine) -> None:
         self.rows = []
         self.methods = {self.network: ("pred", self.threshold)}
-        for method, key in BASELINES.items():
-            self.methods[method] = (
-                key,
-                best_threshold((item[key][0], item["label"][0]) for item in self._tuning()),
-            )
+        for method, key in {f"{self.network}, tuned": "pred", **BASELINES}.items():
+            pairs = ((item[key][0], item["label"][0]) for item in self._predicted_tuning_cases(engine, key))
+            self.methods[method] = (key, best_threshold(pairs))
 
-    def _tuning(self) -> Iterable[Mapping[str, Any]]:
-        return (self.tuning[index] for index in range(len(self.tuning)))  # type: ignore[arg-type]
+    def _predicted_tuning_cases(self, engine: Any, key: str) -> Iterator[dict[str, Any]]:
+        """The tuning cases one by one, with the network's prediction where that is asked for."""
+        for index in range(len(self.tuning)):  # type: ignore[arg-type]
+            item = dict(self.tuning[index])
+            if key == "pred":
+                with torch.no_grad(), engine.mode(engine.network):
+                    logits = engine.inferer(item["image"][None].to(engine.state.device), engine.network)
+                item["pred"] = logits[0].sigmoid().cpu()
+            yield item
 
     def _score_batch(self, engine: Engine) -> None:
         state: Any = engine.state
