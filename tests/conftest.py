@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from beyond2d.datasets import write_vessel_dataset
+from beyond2d.networks import DenoisingAutoencoder
 
 SIZE, SPACING_MM = 32, 4.0
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -24,6 +26,15 @@ def vessels_dicom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vessels_dicom")
     write_vessel_dataset(folder, cases=5, size=SIZE, spacing_mm=SPACING_MM, dicom=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Weights of an untrained network."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(DenoisingAutoencoder().state_dict(), path)
+    return path
 
 
 @pytest.fixture

@@ -24,15 +24,6 @@ def raw(name):
     return ConfigParser.load_config_file(str(CONFIGS / name))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of an untrained network."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    torch.save(DenoisingAutoencoder().state_dict(), path)
-    return path
-
-
 def open_config(task, **overrides):
     workflow = ConfigWorkflow(
         config_files("reconstruction", task),
@@ -104,6 +95,8 @@ def test_resumed_training_is_the_uninterrupted_one(vessels, tmp_path):
     assert parts["progress"] == whole["progress"]
     for name, value in whole["network"].items():
         assert torch.equal(value, parts["network"][name]), name
+    finished = train(vessels, tmp_path / "whole", max_epochs=3, resume=True)
+    assert finished["progress"] == whole["progress"]
     other_seed = train(vessels, tmp_path / "other", max_epochs=3, seed=1)
     assert any(not torch.equal(value, other_seed["network"][name]) for name, value in whole["network"].items())
 

@@ -11,17 +11,7 @@ import yaml
 
 from beyond2d import __main__ as face
 from beyond2d.__main__ import main
-from beyond2d.networks import DenoisingAutoencoder
 from beyond2d.report.reconstruction import RESULT_FILES
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of an untrained network."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    torch.save(DenoisingAutoencoder().state_dict(), path)
-    return path
 
 
 @pytest.fixture
@@ -90,6 +80,18 @@ def test_projected_views_give_the_volumes_own_reconstruction(case):
     np.testing.assert_allclose(found.affine, direct.affine, atol=1e-5)
     np.testing.assert_allclose(found.get_fdata(), direct.get_fdata(), atol=1e-3)
     assert result_of(case)["scores"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_real_angiogram_goes_through(real_data, weights, tmp_path):
+    source = real_data / "angiography" / "ct_avm.nii.gz"
+    options = ["--out", str(tmp_path / "out"), "--load_path", str(weights), "--num_views", "5", "--spacing_mm", "3"]
+    main(["reconstruct", str(source), *options])
+    image, mask = nib.load(source), nib.load(tmp_path / "out" / "mask.nii.gz")
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(RESULT_FILES)
 
 
 def test_train_and_evaluate(vessels, tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from beyond2d.report.pictures import ANGLES_DEG, projections_picture
-from beyond2d.report.tables import CASE_COLUMNS, Table, summary_table
+from beyond2d.report.tables import CASE_COLUMNS, Table, case_table, summary_table
 
 AFFINE = np.array([[-0.7, 0, 0, 12], [0, 0.7, 0, -30], [0, 0, 1.2, 5], [0, 0, 0, 1.0]])
 
@@ -30,6 +30,12 @@ def test_a_table_in_columns_and_in_markdown():
         "| sum         |  0.1 |",
         "| autoencoder | 0.25 |",
     ]
+
+
+def test_single_cases_stand_as_they_are():
+    table = case_table([{"num_views": 5, "iou": 0.25, "hd95_mm": math.nan}], ("num_views", "iou", "hd95_mm"))
+    assert table.header == ["Views", "IoU", "HD95 (mm)"]
+    assert table.rows == [["5", "0.250", "–"]]
 
 
 def test_summary_groups_in_the_order_of_the_rows_and_counts_what_was_left_out():

@@ -6,7 +6,7 @@ import logging
 import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from .datasets import write_vessel_dataset
 from .metrics import FIGURES
 from .phantoms import VesselSpec, centred_affine, vessel_phantom
 from .readers import read_angles_file
-from .report.tables import Table
+from .report.tables import Table, case_table
 from .report.views import save_views
 from .workflow import SYSTEMS, home, open_workflow, run_task
 from .writers import save_volume, staged_folder
@@ -52,7 +52,7 @@ def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
         results[num_views] = _reconstruct("infer", source, target, overrides)
     print(f"\nA synthetic vessel tree that was not trained on, {size} x {size} x {size} voxels of {spacing_mm:g} mm,")
     print("reconstructed from simulated views with detector noise:\n")
-    print(_score_table(results).text())
+    print(_score_table(results.values()).text())
     print(f"\nLook at     {folder}/views_10/views.png (reconstruction, truth, and where they differ)")
     print(f"In Slicer   {folder}/phantom/image.nii.gz with {folder}/views_10/mask.nii.gz and mesh.stl")
     print("Next        beyond2d reconstruct YOUR_VOLUME --num_views 10 --out result")
@@ -151,7 +151,7 @@ def reconstruct(
     result = _reconstruct(task, input, out, overrides)
     if result["scores"] is not None:
         print(f"Against the {result['truth']} label:\n")
-        print(_score_table({result["num_views"]: result}).text())
+        print(_score_table([result]).text())
     print(f"\n{result['vessel_ml']:.1f} ml of vessel. Look at {out}/views.png; open mask.nii.gz and mesh.stl in Slicer")
 
 
@@ -205,13 +205,10 @@ def _reconstruct(task: str, source: str | Path, out: str | Path, overrides: dict
     return workflow.parser.get_parsed_content("evaluator").state.output[0]["result"]
 
 
-def _score_table(results: dict[int, dict[str, Any]]) -> Table:
+def _score_table(results: Iterable[dict[str, Any]]) -> Table:
     figures = [figure for figure in FIGURES if figure not in ("mse", "mae", "pixel_accuracy")]
-    rows = [
-        [str(num_views), *(f"{result['scores'][figure]:.3f}" for figure in figures)]
-        for num_views, result in results.items()
-    ]
-    return Table(["Views", *figures], rows, "r" * (len(figures) + 1))
+    rows = [{"num_views": result["num_views"], **result["scores"]} for result in results]
+    return case_table(rows, ("num_views", *figures))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -77,6 +77,18 @@ def summary_table(
     return Table([_title(name) for name in (*group_by, *figures)], lines, "l" * len(group_by) + "r" * len(figures))
 
 
+def case_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    """The values of single cases, one line a row."""
+    cells = [[_value_cell(row[column], _DECIMALS.get(column, 3)) for column in columns] for row in rows]
+    return Table([_title(column) for column in columns], cells, "r" * len(columns))
+
+
+def _value_cell(value: Any, decimals: int) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
 def _interval_cell(interval: Interval, num_cases: int, decimals: int) -> str:
     if math.isnan(interval.mean):
         return "–"
