@@ -30,8 +30,9 @@ from monai.transforms import Orientationd
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, XRayAngiographicImageStorage
 
+from beyond2d.checks import InputError
 from beyond2d.datasets import write_dicom_series
-from beyond2d.readers import read_angles_file, write_angles_file
+from beyond2d.readers import read_angles_file, weights_for, write_angles_file
 
 REAL_DICOM = Path(__file__).resolve().parents[2] / "shared" / "data" / "dicom"
 needs_real_dicom = pytest.mark.skipif(not REAL_DICOM.is_dir(), reason=f"no real DICOM folders in {REAL_DICOM}")
@@ -258,3 +259,19 @@ def test_affine_of_the_angles_file_places_the_grid(tmp_path: Path) -> None:
     views = load_views(write_pictures(tmp_path / "views", random_pictures()), tmp_path / "angles.yaml")
     np.testing.assert_allclose(views.affine, affine)
     assert views.meta["spacing"] == pytest.approx(0.7)
+
+
+def test_the_nearest_weights_are_chosen(tmp_path):
+    for num_views in (2, 3, 5, 10):
+        (tmp_path / f"views_{num_views:02d}.pt").touch()
+    chosen = {num_views: Path(weights_for(str(tmp_path), num_views)).name for num_views in (2, 3, 4, 7, 8, 90)}
+    assert chosen == {
+        2: "views_02.pt",
+        3: "views_03.pt",
+        4: "views_05.pt",
+        7: "views_05.pt",
+        8: "views_10.pt",
+        90: "views_10.pt",
+    }
+    with pytest.raises(InputError, match="models_dir: expected weights"):
+        weights_for(str(tmp_path / "none"), 5)

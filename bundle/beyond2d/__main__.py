@@ -146,6 +146,7 @@ def reconstruct(
     if angles is not None:
         overrides["angles"] = str(angles)
         num_angles = len(read_angles_file(angles).angles_deg)
+        overrides["num_views"] = num_angles
         if num_views not in (None, num_angles):
             raise InputError(f"num_views: expected {num_angles}, the number of angles in {angles}, got {num_views}")
     result = _reconstruct(task, input, out, overrides)

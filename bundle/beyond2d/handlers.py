@@ -42,6 +42,7 @@ class Checkpoints:
         optimizer: what trains it.
         evaluator: its key metric tells which epoch is the best.
         resume: go on from the folder's `last.pt`; a folder without one starts from the beginning.
+        start_from: weights to begin with, a `model.pt` or a `last.pt`; None begins with random ones.
     """
 
     def __init__(
@@ -51,17 +52,18 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         evaluator: Engine,
         resume: bool = False,
+        start_from: str | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.network = network
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.resume = resume
+        self.start_from = start_from
         self.best = -float("inf")
 
     def attach(self, engine: Engine) -> None:
-        if self.resume:
-            engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.STARTED, self._load)
         if idist.get_rank() == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
@@ -76,10 +78,14 @@ class Checkpoints:
         self._write("last.pt", {"network": weights, "optimizer": self.optimizer.state_dict(), "progress": progress})
 
     def _load(self, engine: Engine) -> None:
-        path = self.folder / "last.pt"
-        if not path.is_file():
-            return
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        last = self.folder / "last.pt"
+        if self.resume and last.is_file():
+            self._go_on(engine, torch.load(last, map_location="cpu", weights_only=True))
+        elif self.start_from is not None:
+            state = torch.load(self.start_from, map_location="cpu", weights_only=True)
+            _unwrapped(self.network).load_state_dict(state.get("network", state))
+
+    def _go_on(self, engine: Engine, state: dict[str, Any]) -> None:
         _unwrapped(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["progress"]["best"]

@@ -10,5 +10,14 @@ from .angles import AnglesFile, read_angles_file, write_angles_file
 from .cases import load_cases
 from .views import ViewsReader
 from .volumes import VolumeReader
+from .weights import weights_for
 
-__all__ = ["AnglesFile", "ViewsReader", "VolumeReader", "load_cases", "read_angles_file", "write_angles_file"]
+__all__ = [
+    "AnglesFile",
+    "ViewsReader",
+    "VolumeReader",
+    "load_cases",
+    "read_angles_file",
+    "weights_for",
+    "write_angles_file",
+]
