@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
     parser.add_argument("--spacing_mm", type=float, default=1.0, help="voxel size")
     parser.add_argument("--epochs", type=int, default=50, help="passes over the training cases, all numbers of views")
-    parser.add_argument("--tune_epochs", type=int, default=2, help="further passes for each number of views")
+    parser.add_argument("--tune_epochs", type=int, default=3, help="further passes for each number of views")
     parser.add_argument(
         "--train_views", type=int, nargs="+", default=[2, 3, 5, 10], help="numbers of views to train on"
     )
