@@ -48,13 +48,13 @@ def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
     results = {}
     for num_views in tqdm(DEMO_VIEWS, desc="reconstructions"):
         overrides = {"num_views": num_views, "label": label}
-        source, target = folder / "phantom" / "image.nii.gz", folder / f"views_{num_views:02d}"
+        source, target = folder / "phantom" / "vessels.nii.gz", folder / f"views_{num_views:02d}"
         results[num_views] = _reconstruct("infer", source, target, overrides)
     print(f"\nA synthetic vessel tree that was not trained on, {size} x {size} x {size} voxels of {spacing_mm:g} mm,")
     print("reconstructed from simulated views with detector noise:\n")
     print(_score_table(results.values()).text())
     print(f"\nLook at     {folder}/views_10/views.png (reconstruction, truth, and where they differ)")
-    print(f"In Slicer   {folder}/phantom/image.nii.gz with {folder}/views_10/mask.nii.gz and mesh.stl")
+    print(f"In Slicer   {folder}/phantom/vessels.nii.gz with {folder}/views_10/mask.nii.gz and mesh.stl")
     print("Next        beyond2d reconstruct YOUR_VOLUME --num_views 10 --out result")
 
 
@@ -197,7 +197,7 @@ def _write_phantom(folder: Path, spec: VesselSpec) -> None:
     tree = vessel_phantom(DEMO_SEED, spec)
     affine = centred_affine(spec.size, spec.spacing_mm)
     with staged_folder(folder) as staging:
-        save_volume(staging / "image.nii.gz", tree.volume, affine, np.int16)
+        save_volume(staging / "vessels.nii.gz", tree.volume, affine, np.int16)
         save_volume(staging / "label.nii.gz", tree.label, affine, np.uint8)
 
 
