@@ -6,7 +6,7 @@
     publish    the weights, their record and the per-case scores to models/, the table to docs/
 
 A step whose output is there already is left out, and an interrupted training goes on where it stopped. The defaults
-are the run that is shipped. The paper's own size, which takes a GPU with 48 GB:
+are the run that is shipped. The paper's own size, for a GPU of about 48 GB:
 
     python scripts/make_reconstruction.py --size 384 --spacing_mm 0.5 --folder runs/full_size
 """
