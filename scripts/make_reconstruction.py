@@ -1,12 +1,15 @@
-"""Makes what models/reconstruction ships and the table of docs/reconstruction.md, in four steps.
+"""Makes what models/reconstruction ships and the tables of docs/reconstruction.md, in these steps.
 
-    phantoms   49 synthetic vessel trees, split by patient into 40, 4 and 5
-    train      the paper's autoencoder on several numbers of views, then one of its own for each of them
-    evaluate   the five test cases at each number of views, beside the baselines without a network
-    publish    the weights, their record and the per-case scores to models/, the table to docs/
+    phantoms     49 synthetic vessel trees, split by patient into 40, 4 and 5
+    unet         one network for any number of views, trained on maximum projections
+    autoencoder  the paper's network on the same cases: on all numbers of views, then one for each of them
+    sum          the U-Net once more, on line integrals
+    evaluate     the test cases at each number of views, clean, with detector noise, and with pose error as well
+    publish      the weights, their record and the per-case scores to models/, the tables to docs/
 
-A step whose output is there already is left out, and an interrupted training goes on where it stopped. The defaults
-are the run that is shipped. The paper's own size, for a GPU of about 48 GB:
+A step whose output is there already is left out, and an interrupted training goes on where it stopped; `--steps`
+runs some of them only. The defaults are the run that is shipped. With --angiogram a real volume is scored beside the
+phantoms; it takes no part in training nor in choosing thresholds. The paper's own size, for a GPU:
 
     python scripts/make_reconstruction.py --size 384 --spacing_mm 0.5 --folder runs/full_size
 """
@@ -19,30 +22,69 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
 
 from beyond2d import __version__
 from beyond2d.datasets import write_vessel_dataset
 from beyond2d.metrics import FIGURES
-from beyond2d.report.tables import CASE_COLUMNS, summary_table
+from beyond2d.report.tables import CASE_COLUMNS, comparison_table, summary_table
 from beyond2d.workflow import home, run_task
-from beyond2d.writers import whole_file, write_bytes, write_csv, write_json
+from beyond2d.writers import save_volume, whole_file, write_bytes, write_csv, write_json
 
 MODELS = home() / "models" / "reconstruction"
 CARD = home() / "docs" / "reconstruction.md"
-TABLE_MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
+STEPS = ("phantoms", "unet", "autoencoder", "sum", "evaluate", "publish")
+ANGIOGRAM = "angiogram"
+PAPER_IOU = {90: 0.568, 46: 0.571, 24: 0.564, 10: 0.522, 5: 0.454, 3: 0.322, 2: 0.268}
+PRINTED = {"the paper (other data)": PAPER_IOU}
+# What a detector and a gantry add to the views.
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "clean": {"detector_noise": False},
+    "noise": {},
+    "noise and pose error": {"pose_error_deg": 1.0},
+}
+# Every evaluation: its name, the physics of the views, the network, the conditions, whether baselines are scored.
+EVALUATIONS = (
+    ("unet", "max", "unet", tuple(CONDITIONS), True),
+    ("autoencoder", "max", "autoencoder", tuple(CONDITIONS), False),
+    ("sum", "sum", "unet", ("noise",), True),
+)
+METHODS = ("thresholded sum", "thresholded minimum", "autoencoder", "unet", "unet, refined")
+FIGURES_TOLD = ("iou", "dice", "cldice", "betti0_error", "mse", "mae")
+# Seven angles within 180 degrees that no rule makes.
+UNEVEN_DEG = (3.0, 17.0, 42.0, 71.0, 96.0, 139.0, 168.0)
 
 
-def train(options: argparse.Namespace) -> None:
+def make_phantoms(options: argparse.Namespace) -> None:
+    if not (options.folder / "data" / "dataset.json").is_file():
+        write_vessel_dataset(options.folder / "data", options.cases, options.size, options.spacing_mm)
+
+
+def train_unet(options: argparse.Namespace) -> None:
+    run_training(options, "unet", max_epochs=options.epochs)
+
+
+def train_sum(options: argparse.Namespace) -> None:
+    """From the weights of maximum projections, which know trees already."""
+    start = str(options.folder / "training" / "unet" / "model.pt")
+    run_training(options, "sum", projection_mode="sum", max_epochs=options.sum_epochs, start_from=start)
+
+
+def train_autoencoder(options: argparse.Namespace) -> None:
     """One network for all numbers of views, from which one for each number is then trained on."""
-    run_training(options, "all", num_views=options.train_views, max_epochs=options.epochs, val_interval=5)
-    start = str(options.folder / "training" / "all" / "last.pt")
-    for num_views in options.train_views:
-        name = f"views_{num_views:02d}"
-        run_training(options, name, num_views=num_views, max_epochs=options.tune_epochs, start_from=start)
+    views = options.autoencoder_views
+    common = {"model": "autoencoder", "val_interval": 1}
+    run_training(options, "autoencoder/all", num_views=views, max_epochs=options.autoencoder_epochs, **common)
+    start = str(options.folder / "training" / "autoencoder" / "all" / "last.pt")
+    for count in views:
+        tuned = {"num_views": count, "val_views": [count], "max_epochs": options.tune_epochs, "start_from": start}
+        run_training(options, f"autoencoder/views_{count:02d}", **tuned, **common)
 
 
 def run_training(options: argparse.Namespace, name: str, **overrides: Any) -> None:
@@ -51,103 +93,196 @@ def run_training(options: argparse.Namespace, name: str, **overrides: Any) -> No
     run_task("reconstruction", "train", {**common, "resume": True, **overrides})
 
 
-def evaluate(options: argparse.Namespace, num_views: int) -> None:
-    overrides = {
-        "dataset_dir": str(options.folder / "data"),
+def evaluate(options: argparse.Namespace) -> None:
+    """Every evaluation that is not there yet."""
+    ship(options)
+    cases = list_test_cases(options)
+    for name, mode, model, conditions, baselines in EVALUATIONS:
+        for condition in conditions:
+            for num_views in options.views:
+                folder = scores_folder(options, name, condition, num_views)
+                common = common_overrides(options, cases, folder)
+                chosen = {"model": model, "projection_mode": mode, "num_views": num_views, **CONDITIONS[condition]}
+                steps = options.refine_steps if model == "unet" else 0
+                extra = {"refine_steps": steps} | ({} if baselines else {"scored_baselines": {}})
+                run_evaluation(folder, {**common, **chosen, **extra})
+    folder = scores_folder(options, "uneven", "noise", len(UNEVEN_DEG))
+    angles = {"num_views": len(UNEVEN_DEG), "angles_deg": list(UNEVEN_DEG)}
+    run_evaluation(folder, {**common_overrides(options, cases, folder), **angles})
+
+
+def common_overrides(options: argparse.Namespace, cases: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "dataset_dir": str(cases),
         "models_dir": str(MODELS),
-        "output_dir": str(scores_folder(options, num_views)),
-        "num_views": num_views,
+        "output_dir": str(folder),
+        "spacing_mm": options.spacing_mm,
         "seed": options.seed,
     }
-    run_task("reconstruction", "evaluate", overrides)
 
 
-def scores_folder(options: argparse.Namespace, num_views: int) -> Path:
-    return options.folder / "scores" / f"views_{num_views:02d}"
+def run_evaluation(folder: Path, overrides: dict[str, Any]) -> None:
+    if not (folder / "scores.json").is_file():
+        run_task("reconstruction", "evaluate", overrides)
 
 
-def read_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The per-case rows of every number of views."""
-    rows = []
-    for num_views in options.views:
-        with (scores_folder(options, num_views) / "cases.csv").open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                figures = {figure: float(row[figure] or "nan") for figure in FIGURES}
-                rows.append({**row, "num_views": int(row["num_views"]), **figures})
-    return rows
+def scores_folder(options: argparse.Namespace, name: str, condition: str, num_views: int) -> Path:
+    return options.folder / "scores" / name / condition.replace(" ", "_") / f"views_{num_views:02d}"
+
+
+def list_test_cases(options: argparse.Namespace) -> Path:
+    """A folder with a datalist: the phantoms' validation and test cases, and the angiogram with its label."""
+    data = options.folder / "data"
+    content = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+    sections = {name: [absolute(data, record) for record in content[name]] for name in ("validation", "test")}
+    folder = options.folder / "test_cases"
+    if options.angiogram is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        label = label_angiogram(options.angiogram, options.angiogram_level, folder)
+        sections["test"].append({"image": str(options.angiogram.resolve()), "label": str(label.resolve())})
+    write_json(folder / "dataset.json", sections)
+    return Path(folder)
+
+
+def absolute(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    return {key: str((folder / record[key]).resolve()) for key in ("image", "label")}
+
+
+def label_angiogram(path: Path, level: float, folder: Path) -> Path:
+    """The mask of the voxels above `level`, on the angiogram's own grid."""
+    image: Any = nib.load(path)
+    label = folder / f"{ANGIOGRAM}_label.nii.gz"
+    save_volume(label, np.asarray(image.dataobj) > level, image.affine, np.uint8)
+    return label
 
 
 def ship(options: argparse.Namespace) -> None:
-    """Copy the weights of each number of views to models/."""
-    MODELS.mkdir(parents=True, exist_ok=True)
-    for num_views in options.train_views:
-        name = f"views_{num_views:02d}"
-        with whole_file(MODELS / f"{name}.pt") as hidden:
-            shutil.copy(options.folder / "training" / name / "model.pt", hidden)
+    """Copy the weights that have been trained here to models/."""
+    training = options.folder / "training"
+    weights = {"unet/model.pt": "model.pt", "sum/model.pt": "model_sum.pt"}
+    weights |= {
+        f"autoencoder/views_{n:02d}/model.pt": f"autoencoder/views_{n:02d}.pt" for n in options.autoencoder_views
+    }
+    for source, target in weights.items():
+        if (training / source).is_file():
+            (MODELS / target).parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(MODELS / target) as hidden:
+                shutil.copy(training / source, hidden)
 
 
-def record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def read_scores(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The per-case rows of every evaluation, each with the physics, the condition and the evaluation's name."""
+    rows = []
+    modes = {name: mode for name, mode, *_ in EVALUATIONS} | {"uneven": "max"}
+    for path in sorted(options.folder.glob("scores/*/*/*/cases.csv")):
+        name, condition = path.parts[-4], path.parts[-3].replace("_", " ")
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                figures = {figure: float(row[figure] or "nan") for figure in FIGURES}
+                told = {"evaluation": name, "physics": modes[name], "condition": condition}
+                rows.append({**told, **row, "num_views": int(row["num_views"]), **figures})
+    return rows
+
+
+def record(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that says where the weights come from."""
-    progress = torch.load(options.folder / "training" / "all" / "last.pt", weights_only=True)["progress"]
-    arguments = [f"--{name} {value}" for name, value in (("size", options.size), ("spacing_mm", options.spacing_mm))]
-    scores = [
-        {"num_views": row["num_views"], "case": row["case"], "method": row["method"], "iou": row["iou"]} for row in rows
-    ]
+    training = options.folder / "training"
+    progress = {
+        str(path.parent.relative_to(training)): torch.load(path, weights_only=True)["progress"]
+        for path in sorted(training.rglob("last.pt"))
+    }
+    files = sorted(MODELS.rglob("*.pt"))
     return {
         "beyond2d_version": __version__,
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.glob("*.pt"))},
+        "sha256": {str(path.relative_to(MODELS)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "data": f"{options.cases} synthetic vessel trees, {options.size} cubed, {options.spacing_mm} mm, seeds 0 to "
         f"{options.cases - 1}; split by patient 40 / 4 / 5",
-        "command": " ".join(["python scripts/make_reconstruction.py", *arguments]),
+        "command": f"python scripts/make_reconstruction.py --size {options.size} --spacing_mm {options.spacing_mm}",
         "seed": options.seed,
-        "train_views": options.train_views,
-        "epochs": {"all numbers of views": progress["epoch"], "each number of views": options.tune_epochs},
-        "steps": progress["iteration"],
-        "simulation": "maximum projection, detector noise on (2000 photons, absorbance 2), pose error off",
+        "training": progress,
         "precision": "bfloat16 autocast in training, float32 in evaluation",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "scores": scores,
+        "reprojection_errors": reprojection_errors(options),
     }
 
 
+def reprojection_errors(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Of every evaluation with refinement: the disagreement with the views before and after, case by case."""
+    found = []
+    for path in sorted(options.folder.glob("scores/*/*/*/scores.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["refine_steps"]:
+            keys = ("projection_mode", "detector_noise", "pose_error_deg", "num_views", "refine_steps")
+            found.append({**{key: content[key] for key in keys}, "cases": content["reprojection_errors"]})
+    return found
+
+
 def publish(options: argparse.Namespace) -> None:
-    """Write the record and the per-case scores to models/ and the table to docs/."""
-    rows = read_rows(options)
-    write_json(MODELS / "record.json", record(options, rows))
-    write_csv(MODELS / "cases.csv", rows, CASE_COLUMNS)
-    head, rest = CARD.read_text(encoding="utf-8").split(TABLE_MARKS[0])
-    tail = rest.split(TABLE_MARKS[1])[1]
-    groups = ("num_views", "method")
-    tables = [summary_table(rows, figures, groups).markdown() for figures in (FIGURES[:5], FIGURES[5:])]
-    page = f"{head}{TABLE_MARKS[0]}\n\n" + "\n\n".join(tables) + f"\n\n{TABLE_MARKS[1]}{tail}"
+    """Write the record and the per-case scores to models/ and the tables to docs/."""
+    rows = read_scores(options)
+    write_json(MODELS / "record.json", record(options))
+    write_csv(MODELS / "cases.csv", rows, ("evaluation", "physics", "condition", *CASE_COLUMNS))
+    page = CARD.read_text(encoding="utf-8")
+    for name, text in tables(options, rows).items():
+        head, rest = page.split(f"<!-- {name}: begin -->")
+        tail = rest.split(f"<!-- {name}: end -->")[1]
+        page = f"{head}<!-- {name}: begin -->\n\n{text}\n\n<!-- {name}: end -->{tail}"
     write_bytes(CARD, page.encode())
 
 
-def main() -> None:
+def tables(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The Markdown of every table of the card, by name."""
+    phantoms = [row for row in rows if row["case"].startswith("vessels_")]
+    real = [row for row in rows if not row["case"].startswith("vessels_")]
+    found = {}
+    for condition in CONDITIONS:
+        chosen = of(phantoms, condition, ("unet", "autoencoder"))
+        found[f"iou {condition}"] = comparison_table(chosen, METHODS, "iou", PRINTED)
+        others = [summary_table(ordered(chosen, options.views), FIGURES_TOLD[1:], ("num_views", "method"))]
+        found[f"figures {condition}"] = "\n\n".join(table.markdown() for table in others)
+    for condition in CONDITIONS if real else ():
+        chosen = of(real, condition, ("unet", "autoencoder"))
+        found[f"angiogram {condition}"] = comparison_table(chosen, METHODS, "iou", PRINTED)
+    found["sum"] = comparison_table(of(phantoms, "noise", ("sum",)), METHODS, "iou", {})
+    found["uneven"] = comparison_table(of(phantoms, "noise", ("uneven",)), METHODS, "iou", {})
+    return {name: table if isinstance(table, str) else table.markdown() for name, table in found.items()}
+
+
+def of(rows: Iterable[dict[str, Any]], condition: str, evaluations: Sequence[str]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["condition"] == condition and row["evaluation"] in evaluations]
+
+
+def ordered(rows: list[dict[str, Any]], views: Sequence[int]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (list(views).index(row["num_views"]), METHODS.index(row["method"])))
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/shipped"), help="for everything that is made")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="which of the steps to take")
     parser.add_argument("--cases", type=int, default=49, help="number of trees")
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
     parser.add_argument("--spacing_mm", type=float, default=1.0, help="voxel size")
-    parser.add_argument("--epochs", type=int, default=50, help="passes over the training cases, all numbers of views")
-    parser.add_argument("--tune_epochs", type=int, default=3, help="further passes for each number of views")
-    parser.add_argument(
-        "--train_views", type=int, nargs="+", default=[2, 3, 5, 10], help="numbers of views to train on"
-    )
-    parser.add_argument("--views", type=int, nargs="+", default=[90, 46, 24, 10, 5, 3, 2], help="rows of the table")
+    parser.add_argument("--epochs", type=int, default=150, help="of the U-Net, 20 steps each")
+    parser.add_argument("--sum_epochs", type=int, default=25, help="of the U-Net on line integrals")
+    parser.add_argument("--autoencoder_epochs", type=int, default=50, help="on all numbers of views, 40 steps each")
+    parser.add_argument("--tune_epochs", type=int, default=10, help="further epochs for each number of views")
+    parser.add_argument("--autoencoder_views", type=int, nargs="+", default=[2, 3, 5, 10], help="what it is trained on")
+    parser.add_argument("--views", type=int, nargs="+", default=[90, 46, 24, 10, 5, 3, 2], help="rows of the tables")
+    parser.add_argument("--refine_steps", type=int, default=10, help="of the refined column")
+    parser.add_argument("--angiogram", type=Path, help="NIfTI volume of real vessels to score as well")
+    parser.add_argument("--angiogram_level", type=float, default=250.0, help="above it a voxel of it is vessel")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    data = options.folder / "data"
-    if not (data / "dataset.json").is_file():
-        write_vessel_dataset(data, options.cases, options.size, options.spacing_mm)
-    train(options)
-    ship(options)
-    for num_views in options.views:
-        if not (scores_folder(options, num_views) / "scores.json").is_file():
-            evaluate(options, num_views)
-    publish(options)
-    print(json.dumps({"weights": str(MODELS), "table": str(CARD)}))
+
+def main() -> None:
+    options = parse_options()
+    actions = (make_phantoms, train_unet, train_autoencoder, train_sum, evaluate, publish)
+    for step, action in zip(STEPS, actions, strict=True):
+        if step in options.steps:
+            action(options)
+    print(json.dumps({"weights": str(MODELS), "tables": str(CARD)}))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from beyond2d.datasets import write_vessel_dataset
-from beyond2d.networks import DenoisingAutoencoder
+from beyond2d.workflow import config_files
 
 SIZE, SPACING_MM = 32, 4.0
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -28,12 +29,19 @@ def vessels_dicom(tmp_path_factory):
     return folder
 
 
+def new_network(model=None):
+    """An untrained network of the reconstruction, as its configs describe it."""
+    parser = ConfigParser()
+    parser.read_config(config_files("reconstruction", "infer", model))
+    torch.manual_seed(0)
+    return parser.get_parsed_content("network_def")
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """Weights of an untrained network."""
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model.pt"
-    torch.save(DenoisingAutoencoder().state_dict(), path)
+    torch.save(new_network().state_dict(), path)
     return path
 
 

@@ -8,7 +8,16 @@ import torch
 from scipy.ndimage import rotate
 
 from beyond2d.checks import InputError
-from beyond2d.projection import back_project, detect, project, sample_views, scale_to_unit, view_angles
+from beyond2d.projection import (
+    back_project,
+    detect,
+    project,
+    sample_views,
+    scale_to_unit,
+    subtract,
+    view_angles,
+    view_statistics,
+)
 
 SHAPES = [(16, 9), (17, 20), (33, 5), (8, 1)]
 ANGLES = [
@@ -192,3 +201,42 @@ def test_the_gpu_gives_the_same():
     views = project(volume, angles)
     assert torch.allclose(project(volume.cuda(), angles).cpu(), views, atol=1e-5)
     assert torch.allclose(back_project(views.cuda(), angles).cpu(), back_project(views, angles), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 10, 40])
+def test_statistics_are_those_of_the_single_back_projections(num_views):
+    angles = np.sort(np.random.default_rng(num_views).uniform(0, 180, num_views)).tolist()
+    views = torch.rand(num_views, 24, 15, generator=torch.Generator().manual_seed(0))
+    single = torch.stack([back_project(views[i : i + 1], angles[i : i + 1]) for i in range(num_views)])
+    mean, smallest, second, spread = view_statistics(views, angles)
+    torch.testing.assert_close(mean, single.mean(0), rtol=0, atol=1e-6)
+    assert torch.equal(smallest, single.amin(0))
+    torch.testing.assert_close(second, single.sort(0).values[1], rtol=0, atol=0)
+    torch.testing.assert_close(spread, single.std(0, unbiased=False), rtol=0, atol=2e-3)
+
+
+def test_statistics_do_not_depend_on_the_order_of_the_views():
+    angles, views = view_angles(6), torch.rand(6, 16, 8)
+    order = [3, 0, 5, 1, 4, 2]
+    turned = view_statistics(views[order], [angles[i] for i in order])
+    torch.testing.assert_close(turned, view_statistics(views, angles), rtol=0, atol=1e-3)
+
+
+def test_statistics_refuse_what_they_cannot_tell():
+    with pytest.raises(InputError, match="at least 2 views"):
+        view_statistics(torch.rand(1, 8, 8), [0.0])
+    with pytest.raises(InputError, match="one stack of views"):
+        view_statistics(torch.rand(1, 3, 8, 8), [0.0, 1.0, 2.0])
+
+
+def test_subtraction_gives_the_vessels_with_the_noise_of_two_exposures():
+    """By Beer and Lambert's law the variance of the logarithm of a count is one over the count."""
+    shape = (1, 400, 400)
+    vessels, tissue = torch.full(shape, 0.5), torch.full(shape, 1.0)
+    found = subtract(vessels, tissue, 10_000, 2.0, 1.5, torch.Generator().manual_seed(0))
+    behind_tissue = 10_000 * np.exp(-1.5)
+    spread = np.sqrt(1 / behind_tissue + 1 / (behind_tissue * np.exp(-2.0 * 0.5))) / 2.0
+    assert abs(float(found.mean()) - 0.5) < 1e-3
+    assert abs(float(found.std()) / spread - 1) < 0.02
+    thicker = subtract(vessels, 2 * tissue, 10_000, 2.0, 1.5, torch.Generator().manual_seed(0))
+    assert thicker.std() > 1.5 * found.std()

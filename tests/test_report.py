@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from beyond2d.report.pictures import ANGLES_DEG, projections_picture
-from beyond2d.report.tables import CASE_COLUMNS, Table, case_table, summary_table
+from beyond2d.report.tables import CASE_COLUMNS, Table, case_table, comparison_table, summary_table
 
 AFFINE = np.array([[-0.7, 0, 0, 12], [0, 0.7, 0, -30], [0, 0, 1.2, 5], [0, 0, 0, 1.0]])
 
@@ -54,6 +54,21 @@ def test_summary_groups_in_the_order_of_the_rows_and_counts_what_was_left_out():
         ["5", "sum", "0.500 [0.500, 0.500]", "–"],
     ]
     assert CASE_COLUMNS[:4] == ("case", "method", "num_views", "iou")
+
+
+def test_comparison_puts_methods_side_by_side_most_views_first():
+    rows = [
+        {"method": "net", "num_views": 2, "iou": 0.5},
+        {"method": "net", "num_views": 2, "iou": 0.7},
+        {"method": "sum", "num_views": 2, "iou": 0.1},
+        {"method": "net", "num_views": 10, "iou": 0.8},
+    ]
+    table = comparison_table(rows, ("sum", "net", "absent"), "iou", {"printed": {2: 0.268}})
+    assert table.header == ["Views", "sum", "net", "printed"]
+    assert table.rows[0] == ["10", "–", "0.800", "–"]
+    assert table.rows[1][::3] == ["2", "0.268"]
+    assert table.rows[1][1] == "0.100"
+    assert table.rows[1][2].startswith("0.600 [0.5")
 
 
 def panels_of(path: Path, num_rows: int) -> np.ndarray:

@@ -16,10 +16,15 @@ from beyond2d.transforms import (
     Projectd,
     RandDetectorNoised,
     RandPoseJitterd,
+    RandViewAnglesd,
+    RandWindowd,
+    Refined,
     SameGridd,
     SquarePadd,
     ViewAnglesd,
+    ViewStatisticsd,
     Windowd,
+    WithinHulld,
 )
 
 
@@ -177,3 +182,72 @@ def test_a_label_elsewhere_is_refused(shape, shift_mm, line):
     with pytest.raises(InputError, match=line):
         SameGridd()({"image": image((8, 8, 8)), "label": image(shape, affine)})
     assert "label" not in SameGridd()({"image": image((8, 8, 8))})
+
+
+def test_angles_nobody_listed():
+    transform = RandViewAnglesd(num_views=(2, 12), spans_deg=(90.0, 180.0), uneven=0.5)
+    transform.set_random_state(seed=0)
+    drawn = [transform({})["angles_deg"] for _ in range(400)]
+    counts = np.array([len(angles) for angles in drawn])
+    assert (counts.min(), counts.max()) == (2, 12)
+    assert (counts == 2).sum() > (counts == 11).sum()  # even on a logarithmic scale
+    spans = np.array([np.ptp(angles) for angles in drawn])
+    assert spans.max() <= 180 + 1e-9
+    assert min(np.diff(angles).min() for angles in drawn) >= 1 - 1e-9
+    even = np.array([np.ptp(np.diff(angles)) < 1e-6 for angles in drawn if len(angles) > 2])
+    assert 0.35 < even.mean() < 0.65
+    quarter_turns = np.array([angles[0] % 90 == 0 for angles, flat in zip(drawn, counts > 2, strict=True) if flat])
+    assert 0.2 < quarter_turns.mean() < 0.7
+
+
+def test_an_item_may_name_its_own_number_of_views_and_angles_may_be_listed():
+    assert len(ViewAnglesd(num_views=10)({"num_views": 4})["angles_deg"]) == 4
+    np.testing.assert_array_equal(ViewAnglesd(angles_deg=[3, 40, 77])({})["angles_deg"], [3, 40, 77])
+
+
+def test_a_random_window_keeps_to_0_and_1():
+    volume = image((12, 12, 12))
+    transform = RandWindowd(prob=1.0, low=(0.1, 0.2), high=(0.7, 0.8))
+    transform.set_random_state(seed=3)
+    cut = transform({"image": volume})["image"]
+    assert (float(cut.min()), float(cut.max())) == (0.0, 1.0)
+    assert (cut == 0).float().mean() > 0.05
+    inside = (volume > 0.25) & (volume < 0.65)
+    assert torch.equal(cut[inside].argsort(), volume[inside].argsort())
+
+
+def test_line_integrals_leave_the_tissue_to_the_mask_exposure():
+    volume = image((16, 16, 8))
+    volume[:] = 0.1  # tissue
+    volume[0, 4:6, 4:6] = 1.0
+    item = Projectd(mode="sum")(ViewAnglesd(num_views=3)({"image": volume}))
+    assert float(item["views"].max()) == 1.0
+    assert (item["views"][0] > 0).float().mean() < 0.2  # only the vessel, not the tissue
+    assert float(item["tissue_views"].max()) == 1.0
+    noisy = RandDetectorNoised(photons=1e9)(item)["views"]
+    torch.testing.assert_close(noisy.as_tensor(), item["views"].as_tensor(), rtol=0, atol=2e-3)
+
+
+def test_statistics_do_not_depend_on_the_brightness_of_the_views():
+    item = Projectd()(ViewAnglesd(num_views=4)({"image": image((16, 16, 8))}))
+    dim = dict(item)
+    dim["views"] = item["views"] * 0.25
+    one, other = ViewStatisticsd()(item)["image"], ViewStatisticsd()(dim)["image"]
+    assert one.shape == (4, 16, 16, 8)
+    torch.testing.assert_close(one.as_tensor(), other.as_tensor(), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(one.meta["angles_deg"], item["angles_deg"])
+
+
+def test_refining_and_the_hull_as_transforms():
+    item = Projectd()(ViewAnglesd(num_views=4)({"image": blob((16, 16, 8), np.eye(4))}))
+    item["pred"] = image((16, 16, 8), seed=1) * 0.5
+    refined = Refined(steps=3)(item)
+    before, after = refined["reprojection_error"]
+    assert after < before
+    untouched = Refined(steps=0)(item)
+    assert untouched["reprojection_error"][0] == untouched["reprojection_error"][1] == before
+    assert torch.equal(untouched["pred"].as_tensor(), item["pred"].as_tensor())
+    assert torch.equal(WithinHulld(level=0.0)(item)["pred"].as_tensor(), item["pred"].as_tensor())
+    assert (WithinHulld(level=0.5)(item)["pred"] == 0).float().mean() > 0.3
+    with pytest.raises(InputError, match="refine_steps"):
+        Refined(steps=-1)

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from . import __version__
-from .checks import InputError, check_choice, check_num_views, check_window
+from .checks import InputError, check_choice, check_count, check_num_views, check_window
 from .datasets import write_vessel_dataset
 from .metrics import FIGURES
 from .phantoms import VesselSpec, centred_affine, vessel_phantom
@@ -117,6 +117,8 @@ def reconstruct(
     angles: str | None = None,
     label: str | None = None,
     window: Sequence[float] | None = None,
+    model: str | None = None,
+    refine: int = 0,
     **config: Any,
 ) -> None:
     """Reconstruct vessels from a few views.
@@ -133,9 +135,11 @@ def reconstruct(
         angles: YAML or JSON file with `angles_deg`, one a projection.
         label: the true mask as NIfTI, to score against; without it a volume's Otsu label stands in.
         window: intensities LOW,HIGH to keep; for a CT in HU something like 150,600.
+        model: `unet` (one network for any views, the default) or `autoencoder` (the paper's).
+        refine: gradient steps that make the result agree better with the views; 10 are a good number.
         config: any key of configs/reconstruction/inference.yaml, e.g. --load_path my.pt --detector_noise False.
     """
-    overrides: dict[str, Any] = dict(config)
+    overrides: dict[str, Any] = {"model": model, "refine_steps": check_count(refine, 0, "refine"), **config}
     if window is not None:
         overrides["window"] = list(check_window(window))
     if label is not None:
@@ -164,7 +168,8 @@ def train(system: str = "reconstruction", **config: Any) -> None:
 
     Args:
         system: which one; there is `reconstruction`.
-        config: any key of configs/SYSTEM/train.yaml, e.g. --dataset_dir data/vessels --num_views 5 --max_epochs 20.
+        config: any key of configs/SYSTEM/train.yaml, e.g. --dataset_dir data/vessels --max_epochs 20, and --model to
+            train another of the system's networks, e.g. --model autoencoder --num_views 5 --val_views [5].
     """
     logging.getLogger().setLevel(logging.INFO)
     workflow = run_task(system, "train", config)
@@ -180,7 +185,8 @@ def evaluate(system: str = "reconstruction", **config: Any) -> None:
 
     Args:
         system: which one; there is `reconstruction`.
-        config: any key of configs/SYSTEM/evaluate.yaml and train.yaml, e.g. --dataset_dir data/vessels --num_views 5.
+        config: any key of configs/SYSTEM/evaluate.yaml and train.yaml, e.g. --dataset_dir data/vessels --num_views 5,
+            and --model for another of the system's networks.
     """
     run_task(system, "evaluate", config)
 

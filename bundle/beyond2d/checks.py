@@ -64,6 +64,13 @@ def check_count(count: Any, minimum: int, name: str) -> int:
     return count
 
 
+def check_number(number: Any, name: str) -> float:
+    """A finite number."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise InputError(f"{name} must be a number, got {number!r}")
+    return number
+
+
 def check_choice(value: str, choices: Sequence[str], name: str) -> str:
     """One of a few words."""
     if value not in choices:

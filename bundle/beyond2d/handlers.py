@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from .writers import whole_file
 class SeedEpochs:
     """Seed every source of randomness by seed and epoch, so that epoch 7 is the same whether resumed or not."""
 
-    def __init__(self, seed: int, dataset: torch.utils.data.Dataset) -> None:
+    def __init__(self, seed: int, datasets: Sequence[torch.utils.data.Dataset]) -> None:
         self.seed = seed
-        self.dataset = dataset
+        self.datasets = datasets
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
@@ -27,7 +28,8 @@ class SeedEpochs:
     def __call__(self, engine: Engine) -> None:
         seed = (self.seed * 100_003 + engine.state.epoch) % 2**31
         set_determinism(seed=seed)
-        set_rnd(self.dataset, seed=seed)
+        for dataset in self.datasets:
+            set_rnd(dataset, seed=seed)
 
 
 class Checkpoints:
@@ -41,6 +43,7 @@ class Checkpoints:
         network: what is trained.
         optimizer: what trains it.
         evaluator: its key metric tells which epoch is the best.
+        schedule: changes the optimizer's learning rate.
         resume: go on from the folder's `last.pt`; a folder without one starts from the beginning.
         start_from: weights to begin with, a `model.pt` or a `last.pt`; None begins with random ones.
     """
@@ -51,6 +54,7 @@ class Checkpoints:
         network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         evaluator: Engine,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
         resume: bool = False,
         start_from: str | None = None,
     ) -> None:
@@ -58,6 +62,7 @@ class Checkpoints:
         self.network = network
         self.optimizer = optimizer
         self.evaluator = evaluator
+        self.schedule = schedule
         self.resume = resume
         self.start_from = start_from
         self.best = -float("inf")
@@ -75,7 +80,8 @@ class Checkpoints:
             self.best = float(metric)
             self._write("model.pt", weights)
         progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
-        self._write("last.pt", {"network": weights, "optimizer": self.optimizer.state_dict(), "progress": progress})
+        steered = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        self._write("last.pt", {"network": weights, **steered, "progress": progress})
 
     def _load(self, engine: Engine) -> None:
         last = self.folder / "last.pt"
@@ -88,6 +94,7 @@ class Checkpoints:
     def _go_on(self, engine: Engine, state: dict[str, Any]) -> None:
         _unwrapped(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
         self.best = state["progress"]["best"]
         engine.state.epoch = state["progress"]["epoch"]
         engine.state.iteration = state["progress"]["iteration"]

@@ -24,6 +24,7 @@ from .checks import MAX_VIEWS, InputError, check_angles, check_choice, check_num
 
 PROJECTION_MODES = ("max", "sum")
 FUSIONS = ("sum", "mean", "min", "max")
+STATISTICS = ("mean", "min", "second_min", "spread")
 
 # Voxels of the turned volume made at a time: a block of this size stays in the processor's cache until it is
 # collapsed, instead of being written to memory and read back.
@@ -87,6 +88,46 @@ def back_project(images: torch.Tensor, angles_deg: Sequence[float], fuse: str = 
     return (volumes[0] if len(volumes) == 1 else torch.stack(volumes)).reshape(*lead, size, size, depth)
 
 
+def view_statistics(images: torch.Tensor, angles_deg: Sequence[float]) -> torch.Tensor:
+    """What all views together say about each voxel: views (V, X, Z) to (4, X, Y, Z), in the order of `STATISTICS`.
+
+    Each view is smeared back as in `back_project`; voxel by voxel the mean over the views, the smallest and the
+    second smallest value, and the standard deviation are kept. They do not depend on the order of the views, and
+    mean the same for any number of them. From two views they keep all there is, save which view said what.
+    """
+    if images.ndim != 3:
+        raise InputError(f"images must be one stack of views (V, X, Z), got {tuple(images.shape)}")
+    num_views, size, depth = images.shape
+    if num_views < 2:
+        raise InputError(f"images must hold at least 2 views for their statistics, got {num_views}")
+    stack = _floating(images)
+    tables = [_row_table(size, angle, stack.device) for angle in check_angles(angles_deg, num_views)]
+    statistics = stack.new_empty((len(STATISTICS), size * size, depth))
+    for rows in _blocks(size, depth):
+        parts = (
+            _gather(view, (indices[rows], weights[rows]))
+            for view, (indices, weights) in zip(stack, tables, strict=True)
+        )
+        _statistics_of(parts, num_views, out=statistics[:, rows])
+    return statistics.reshape(-1, size, size, depth)
+
+
+def _statistics_of(parts: Iterator[torch.Tensor], num_views: int, out: torch.Tensor) -> None:
+    """The `STATISTICS` of what the views say about a block of columns (N, Z), into `out` (4, N, Z)."""
+    total, smallest, second, squares = out
+    total[:] = next(parts)
+    smallest[:] = total
+    second.fill_(math.inf)
+    torch.square(total, out=squares)
+    for part in parts:
+        total += part
+        squares += part.square()
+        torch.minimum(second, torch.maximum(smallest, part), out=second)
+        torch.minimum(smallest, part, out=smallest)
+    total /= num_views
+    squares.div_(num_views).sub_(total.square()).clamp_(min=0).sqrt_()
+
+
 def scale_to_unit(volume: torch.Tensor) -> torch.Tensor:
     """Scale every volume (..., X, Y, Z) to 0..1 by its own minimum and maximum; a constant volume becomes 0."""
     low = volume.amin(dim=(-3, -2, -1), keepdim=True)
@@ -105,6 +146,26 @@ def detect(
     expected = photons * torch.exp(-absorbance * views)
     counted = torch.poisson(expected, generator=generator).clamp_(min=1.0)
     return torch.log(photons / counted) / absorbance
+
+
+def subtract(
+    vessels: torch.Tensor,
+    tissue: torch.Tensor,
+    photons: float,
+    absorbance: float,
+    tissue_absorbance: float,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """A digital subtraction angiogram from noise-free line integrals (..., V, X, Z), both scaled to 0..1.
+
+    By Beer and Lambert's law an exposure without contrast agent (the mask) counts photons *
+    exp(-tissue_absorbance * tissue) quanta, one with it exp(-absorbance * vessels) times as many; both have Poisson
+    noise. The logarithm of their ratio leaves the vessels, in units of `absorbance`, and the noise of both.
+    """
+    behind_tissue = photons * torch.exp(-tissue_absorbance * tissue)
+    mask = torch.poisson(behind_tissue, generator=generator).clamp_(min=1.0)
+    live = torch.poisson(behind_tissue * torch.exp(-absorbance * vessels), generator=generator).clamp_(min=1.0)
+    return torch.log(mask / live) / absorbance
 
 
 def _square_size(volume: torch.Tensor) -> int:

@@ -14,6 +14,8 @@ from monai.bundle.utils import ID_SEP_KEY
 from .checks import InputError, check_choice, check_state_dict
 
 SYSTEMS = ("reconstruction",)
+# The networks of each system: the first is the configs' own, every other has a config file to lay over them.
+MODELS = {"reconstruction": ("unet", "autoencoder")}
 # Which files make up each thing a system does, and which kind of workflow that is to MONAI.
 TASKS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train.yaml",), "train"),
@@ -30,15 +32,19 @@ def home() -> Path:
     return repository if (repository / "configs").is_dir() else package / "systems"
 
 
-def config_files(system: str, task: str) -> list[str]:
+def config_files(system: str, task: str, model: str | None = None) -> list[str]:
     """The config files of one task of a system, in the order in which they are laid over one another."""
     check_choice(system, SYSTEMS, "system")
-    return [str(home() / "configs" / system / name) for name in TASKS[task][0]]
+    models = MODELS[system]
+    chosen = check_choice(models[0] if model is None else model, models, "model")
+    names = [*TASKS[task][0], *([] if chosen == models[0] else [f"{chosen}.yaml"])]
+    return [str(home() / "configs" / system / name) for name in names]
 
 
 def open_workflow(system: str, task: str, overrides: Mapping[str, Any]) -> ConfigWorkflow:
-    """A workflow that is ready to run, its overrides checked."""
-    files = config_files(system, task)
+    """A workflow that is ready to run, its overrides checked; `model` among them chooses the system's network."""
+    overrides = dict(overrides)
+    files = config_files(system, task, overrides.pop("model", None))
     _check_overrides(files, overrides)
     workflow = ConfigWorkflow(
         config_file=files,

@@ -72,6 +72,7 @@ class SaveReconstructiond(MapTransform):
             "angles_deg": angles_deg.round(4),
             "working_spacing_mm": np.round(spacing_of(np.asarray(data["turned"].affine)), 4),
             "threshold": self.threshold,
+            "reprojection_error": data["reprojection_error"],
             "vessel_ml": float((pred >= self.threshold).sum() * voxel_ml),
             "truth": None if truth is None else truth.meta.get("label_source", "file"),
             "scores": None if truth is None else score(pred[0], truth[0], spacing_of(affine), self.threshold),

@@ -17,33 +17,37 @@ from ..writers import staged_folder, write_csv, write_json
 from .reconstruction import case_name
 from .tables import CASE_COLUMNS, summary_table
 
-# Each baseline and the key of the item that holds its volume of 0..1.
-BASELINES = {"thresholded sum": "image", "thresholded minimum": "hull"}
-
 
 class ScoreTable:
     """Score every case that an evaluator predicts, and at its end write `cases.csv` and `scores.json`.
 
-    The network is scored at `threshold`, and once more at the threshold that gives the best mean IoU on the
-    `tuning` cases. The baselines are the back-projected volumes themselves, cut at their best threshold in the
-    same way. `settings` says what was run and goes into scores.json; its `num_views` goes into every row.
+    The network is scored at `threshold`, or without one at the threshold that gives the best mean IoU on the
+    `tuning` cases. The baselines need no network: each is the volume of 0..1 under a key of the item, cut at its best
+    threshold in the same way; what refinement makes of the network's result (the item's "refined") is cut where the
+    network is.
+    `settings` says what was run and goes into scores.json; its `num_views` goes into every row.
     """
 
     def __init__(
         self,
         output_dir: str,
-        threshold: float,
         tuning: Dataset,
         settings: Mapping[str, Any],
-        network: str = "autoencoder",
+        baselines: Mapping[str, str],
+        threshold: float | None = None,
+        network: str = "network",
+        refined: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.threshold = threshold
         self.tuning = tuning
         self.settings = dict(settings)
+        self.baselines = dict(baselines)
         self.network = network
+        self.refined = refined
         self.methods: dict[str, tuple[str, float]] = {}
         self.rows: list[dict[str, Any]] = []
+        self.errors: dict[str, list[float]] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._choose_thresholds)
@@ -51,13 +55,18 @@ class ScoreTable:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _choose_thresholds(self, engine: Engine) -> None:
-        self.rows = []
-        self.methods = {self.network: ("pred", self.threshold)}
-        for method, key in {f"{self.network}, tuned": "pred", **BASELINES}.items():
-            pairs = ((item[key][0], item["label"][0]) for item in self._predicted_tuning_cases(engine, key))
-            self.methods[method] = (key, best_threshold(pairs))
+        self.rows, self.errors = [], {}
+        chosen = self._best_threshold(engine, "pred") if self.threshold is None else self.threshold
+        self.methods = {self.network: ("pred", chosen)}
+        if self.refined:
+            self.methods[f"{self.network}, refined"] = ("refined", chosen)
+        for method, key in self.baselines.items():
+            self.methods[method] = (key, self._best_threshold(engine, key))
 
-    def _predicted_tuning_cases(self, engine: Any, key: str) -> Iterator[dict[str, Any]]:
+    def _best_threshold(self, engine: Engine, key: str) -> float:
+        return best_threshold((item[key][0], item["label"][0]) for item in self._tuning_cases(engine, key))
+
+    def _tuning_cases(self, engine: Any, key: str) -> Iterator[dict[str, Any]]:
         """The tuning cases one by one, with the network's prediction where that is asked for."""
         for index in range(len(self.tuning)):  # type: ignore[arg-type]
             item = dict(self.tuning[index])
@@ -73,6 +82,7 @@ class ScoreTable:
             item = {**inputs, **outputs}
             image, truth = item["image"], item["label"][0]
             case = {"case": case_name(image.meta["filename_or_obj"]), "num_views": self.settings["num_views"]}
+            self.errors[case["case"]] = item["reprojection_error"]
             spacing_mm = spacing_of(np.asarray(image.affine))
             for method, (key, threshold) in self.methods.items():
                 self.rows.append({**case, "method": method, **score(item[key][0], truth, spacing_mm, threshold)})
@@ -82,5 +92,9 @@ class ScoreTable:
         thresholds = {method: threshold for method, (_, threshold) in self.methods.items()}
         with staged_folder(self.output_dir) as folder:
             write_csv(folder / "cases.csv", self.rows, CASE_COLUMNS)
-            write_json(folder / "scores.json", {**self.settings, "thresholds": thresholds, "cases": self.rows})
+            write_json(folder / "scores.json", self._content(thresholds))
         print(f"\n{table.text()}")
+
+    def _content(self, thresholds: dict[str, float]) -> dict[str, Any]:
+        errors = {case: dict(zip(("before", "after"), pair, strict=True)) for case, pair in self.errors.items()}
+        return {**self.settings, "thresholds": thresholds, "reprojection_errors": errors, "cases": self.rows}

@@ -77,6 +77,34 @@ def summary_table(
     return Table([_title(name) for name in (*group_by, *figures)], lines, "l" * len(group_by) + "r" * len(figures))
 
 
+def comparison_table(
+    rows: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    figure: str,
+    printed: Mapping[str, Mapping[int, float]],
+) -> Table:
+    """One figure, a line for each number of views (most first) and a column for each method that has rows.
+
+    A cell is the mean over the cases with its 95 % interval, or the value where there is one case only. `printed`
+    are columns of numbers that others published, by number of views.
+    """
+    decimals = _DECIMALS.get(figure, 3)
+    present = [method for method in methods if any(row["method"] == method for row in rows)]
+    lines = []
+    for num_views in sorted({row["num_views"] for row in rows}, reverse=True):
+        cells = [str(num_views)]
+        for method in present:
+            found = [row for row in rows if (row["num_views"], row["method"]) == (num_views, method)]
+            interval = summarise(found, [figure])[figure]
+            alone = len(found) == 1
+            cells.append(
+                _value_cell(interval.mean, decimals) if alone else _interval_cell(interval, len(found), decimals)
+            )
+        cells += [f"{column[num_views]:.{decimals}f}" if num_views in column else "–" for column in printed.values()]
+        lines.append(cells)
+    return Table([_title("num_views"), *present, *printed], lines, "r" * (1 + len(present) + len(printed)))
+
+
 def case_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     """The values of single cases, one line a row."""
     cells = [[_value_cell(row[column], _DECIMALS.get(column, 3)) for column in columns] for row in rows]
