@@ -22,18 +22,21 @@ import hashlib
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
+from monai.transforms import LoadImage
 
 from beyond2d import __version__
 from beyond2d.datasets import write_vessel_dataset
 from beyond2d.metrics import FIGURES
-from beyond2d.report.tables import CASE_COLUMNS, comparison_table, summary_table
+from beyond2d.readers import VolumeReader
+from beyond2d.report.tables import CASE_COLUMNS, Table, comparison_table, summary_table
+from beyond2d.transforms import Isotropic
 from beyond2d.workflow import home, run_task
 from beyond2d.writers import save_volume, whole_file, write_bytes, write_csv, write_json
 
@@ -116,7 +119,6 @@ def common_overrides(options: argparse.Namespace, cases: Path, folder: Path) -> 
         "dataset_dir": str(cases),
         "models_dir": str(MODELS),
         "output_dir": str(folder),
-        "spacing_mm": options.spacing_mm,
         "seed": options.seed,
     }
 
@@ -138,8 +140,7 @@ def list_test_cases(options: argparse.Namespace) -> Path:
     folder = options.folder / "test_cases"
     if options.angiogram is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        label = label_angiogram(options.angiogram, options.angiogram_level, folder)
-        sections["test"].append({"image": str(options.angiogram.resolve()), "label": str(label.resolve())})
+        sections["test"].append(prepare_angiogram(options, folder.resolve()))
     write_json(folder / "dataset.json", sections)
     return Path(folder)
 
@@ -148,12 +149,19 @@ def absolute(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     return {key: str((folder / record[key]).resolve()) for key in ("image", "label")}
 
 
-def label_angiogram(path: Path, level: float, folder: Path) -> Path:
-    """The mask of the voxels above `level`, on the angiogram's own grid."""
-    image: Any = nib.load(path)
-    label = folder / f"{ANGIOGRAM}_label.nii.gz"
-    save_volume(label, np.asarray(image.dataobj) > level, image.affine, np.uint8)
-    return label
+def prepare_angiogram(options: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """The angiogram and the mask of its voxels above a level, on a grid about as fine as the phantoms'."""
+    image = LoadImage(reader=VolumeReader(), ensure_channel_first=True, image_only=True)(str(options.angiogram))
+    paths = {}
+    for name, volume, mode in (
+        ("image", image, "bilinear"),
+        ("label", (image > options.angiogram_level).float(), "nearest"),
+    ):
+        resampled: Any = Isotropic(options.angiogram_spacing_mm, mode)(volume)
+        path = folder / f"{ANGIOGRAM}_{name}.nii.gz"
+        save_volume(path, resampled[0].numpy(), np.asarray(resampled.affine), np.float32)
+        paths[name] = str(path)
+    return paths
 
 
 def ship(options: argparse.Namespace) -> None:
@@ -192,12 +200,14 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
         for path in sorted(training.rglob("last.pt"))
     }
     files = sorted(MODELS.rglob("*.pt"))
+    datalist = json.loads((options.folder / "data" / "dataset.json").read_text(encoding="utf-8"))
+    split = " / ".join(str(len(datalist[section])) for section in ("training", "validation", "test"))
     return {
         "beyond2d_version": __version__,
         "sha256": {str(path.relative_to(MODELS)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "data": f"{options.cases} synthetic vessel trees, {options.size} cubed, {options.spacing_mm} mm, seeds 0 to "
-        f"{options.cases - 1}; split by patient 40 / 4 / 5",
-        "command": f"python scripts/make_reconstruction.py --size {options.size} --spacing_mm {options.spacing_mm}",
+        f"{options.cases - 1}; split by patient {split}",
+        "command": " ".join(["python", *sys.argv]),
         "seed": options.seed,
         "training": progress,
         "precision": "bfloat16 autocast in training, float32 in evaluation",
@@ -224,6 +234,8 @@ def publish(options: argparse.Namespace) -> None:
     write_csv(MODELS / "cases.csv", rows, ("evaluation", "physics", "condition", *CASE_COLUMNS))
     page = CARD.read_text(encoding="utf-8")
     for name, text in tables(options, rows).items():
+        if f"<!-- {name}: begin -->" not in page:
+            continue  # the card tells less than is known; everything stands in cases.csv
         head, rest = page.split(f"<!-- {name}: begin -->")
         tail = rest.split(f"<!-- {name}: end -->")[1]
         page = f"{head}<!-- {name}: begin -->\n\n{text}\n\n<!-- {name}: end -->{tail}"
@@ -232,20 +244,43 @@ def publish(options: argparse.Namespace) -> None:
 
 def tables(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, str]:
     """The Markdown of every table of the card, by name."""
+    both = ("unet", "autoencoder")
     phantoms = [row for row in rows if row["case"].startswith("vessels_")]
     real = [row for row in rows if not row["case"].startswith("vessels_")]
     found = {}
     for condition in CONDITIONS:
-        chosen = of(phantoms, condition, ("unet", "autoencoder"))
-        found[f"iou {condition}"] = comparison_table(chosen, METHODS, "iou", PRINTED)
-        others = [summary_table(ordered(chosen, options.views), FIGURES_TOLD[1:], ("num_views", "method"))]
-        found[f"figures {condition}"] = "\n\n".join(table.markdown() for table in others)
-    for condition in CONDITIONS if real else ():
-        chosen = of(real, condition, ("unet", "autoencoder"))
-        found[f"angiogram {condition}"] = comparison_table(chosen, METHODS, "iou", PRINTED)
+        chosen = of(phantoms, condition, both)
+        found[f"iou, {condition}"] = comparison_table(chosen, METHODS, "iou", PRINTED)
+        others = ordered(chosen, options.views)
+        found[f"figures, {condition}"] = summary_table(others, FIGURES_TOLD[1:], ("num_views", "method"))
+        if real:
+            found[f"angiogram, {condition}"] = comparison_table(of(real, condition, both), METHODS, "iou", PRINTED)
     found["sum"] = comparison_table(of(phantoms, "noise", ("sum",)), METHODS, "iou", {})
     found["uneven"] = comparison_table(of(phantoms, "noise", ("uneven",)), METHODS, "iou", {})
-    return {name: table if isinstance(table, str) else table.markdown() for name, table in found.items()}
+    found["refine"] = refinement_table(options)
+    return {name: table.markdown() for name, table in found.items()}
+
+
+def refinement_table(options: argparse.Namespace) -> Table:
+    """Root mean square difference from the views before and after refinement, by condition and number of views."""
+    lines = []
+    for condition in CONDITIONS:
+        for num_views in options.views:
+            path = scores_folder(options, "unet", condition, num_views) / "scores.json"
+            if path.is_file():
+                errors = json.loads(path.read_text(encoding="utf-8"))["reprojection_errors"]
+                phantoms = [pair for case, pair in errors.items() if case.startswith("vessels_")]
+                real = [pair for case, pair in errors.items() if not case.startswith("vessels_")]
+                cells = [before_after(group) for group in (phantoms, real)]
+                lines.append([condition, str(num_views), *cells])
+    return Table(("Condition", "Views", "Phantoms (mean)", "Angiogram"), lines, "lrrr")
+
+
+def before_after(pairs: list[dict[str, float]]) -> str:
+    if not pairs:
+        return "–"
+    before, after = (float(np.mean([pair[when] for pair in pairs])) for when in ("before", "after"))
+    return f"{before:.4f} → {after:.4f}"
 
 
 def of(rows: Iterable[dict[str, Any]], condition: str, evaluations: Sequence[str]) -> list[dict[str, Any]]:
@@ -264,7 +299,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
     parser.add_argument("--spacing_mm", type=float, default=1.0, help="voxel size")
     parser.add_argument("--epochs", type=int, default=150, help="of the U-Net, 20 steps each")
-    parser.add_argument("--sum_epochs", type=int, default=25, help="of the U-Net on line integrals")
+    parser.add_argument("--sum_epochs", type=int, default=20, help="of the U-Net on line integrals")
     parser.add_argument("--autoencoder_epochs", type=int, default=50, help="on all numbers of views, 40 steps each")
     parser.add_argument("--tune_epochs", type=int, default=10, help="further epochs for each number of views")
     parser.add_argument("--autoencoder_views", type=int, nargs="+", default=[2, 3, 5, 10], help="what it is trained on")
@@ -272,6 +307,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--refine_steps", type=int, default=10, help="of the refined column")
     parser.add_argument("--angiogram", type=Path, help="NIfTI volume of real vessels to score as well")
     parser.add_argument("--angiogram_level", type=float, default=250.0, help="above it a voxel of it is vessel")
+    parser.add_argument("--angiogram_spacing_mm", type=float, default=1.5, help="the grid to score it on")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

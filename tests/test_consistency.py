@@ -19,18 +19,15 @@ def tree():
 
 
 @pytest.mark.parametrize("mode", ["max", "sum"])
-def test_the_truth_agrees_with_its_views_and_a_ghost_or_a_gap_does_not(tree, mode):
+def test_a_gap_disagrees_with_the_views(tree, mode):
     angles = view_angles(6)
     views = project(tree, angles, mode)
     views = views / views.max()
     truth = (tree > 0).float()
-    gap, ghost = truth.clone(), truth.clone()
+    gap = truth.clone()
     gap[10:13, 8:11, 8:16] = 0
-    ghost[10:13, 24:28] = 1
     error = reprojection_error(truth, views, angles, mode)
     assert reprojection_error(gap, views, angles, mode) > 1.2 * error
-    if mode == "sum":  # a maximum does not see what lies in front of something as bright
-        assert reprojection_error(ghost, views, angles, mode) > error
 
 
 @pytest.mark.parametrize("mode", ["max", "sum"])

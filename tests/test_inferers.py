@@ -10,7 +10,7 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, UNet
 from torch import nn
 
 from beyond2d.checks import InputError
-from beyond2d.inferers import ExactTileInferer, derive_reach
+from beyond2d.inferers import ExactTileInferer, MirrorInferer, derive_reach
 
 VOLUME = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -369,3 +369,25 @@ def test_shows_progress_when_asked(capsys):
     assert capsys.readouterr().err == ""
     ExactTileInferer(8, progress=True)(VOLUME, conv())
     assert "8/8" in capsys.readouterr().err
+
+
+def test_mirror_images_are_averaged_and_mirrored_back():
+    torch.manual_seed(0)
+    network = nn.Conv3d(2, 1, 3, padding=1)
+    volume = torch.rand(1, 2, 6, 7, 8)
+    with torch.no_grad():
+        plain = MirrorInferer()(volume, network)
+        assert torch.equal(plain, network(volume))
+        both = MirrorInferer(axes=[0, 2])(volume, network)
+        single = [network(volume.flip(dims)).flip(dims) for dims in ([], [2], [4], [2, 4])]
+    torch.testing.assert_close(both, torch.stack(single).mean(0))
+    # A result that does not know left from right: mirrored input, mirrored output.
+    with torch.no_grad():
+        torch.testing.assert_close(MirrorInferer(axes=[0, 2])(volume.flip(2), network), both.flip(2))
+
+
+def test_mirror_images_keep_the_metadata():
+    affine = torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0]))
+    volume = MetaTensor(torch.rand(1, 1, 16, 16, 16), affine=affine)
+    found = MirrorInferer(ExactTileInferer(16), axes=[0])(volume, randomized(autoencoder(2, 2, 2)))
+    assert torch.equal(found.affine, volume.affine)

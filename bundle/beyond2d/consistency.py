@@ -15,7 +15,7 @@ import torch
 
 from .projection import back_project, project, scale_to_unit
 
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.05
 # Keeps logits finite where a network is certain.
 _CERTAIN = 1e-4
 

@@ -8,7 +8,7 @@ network really executes: skip connections, functional calls and branches as much
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any
 
 import torch
@@ -53,6 +53,27 @@ class MixedPrecisionInferer(Inferer):
         """Predicts `inputs` (B, C, X, Y, Z)."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
             return self.inferer(inputs, network, *args, **kwargs).float()
+
+
+class MirrorInferer(Inferer):
+    """Averages what a network says of a volume and of its mirror images, each mirrored back.
+
+    Args:
+        inferer: what calls the network, the whole volume at once by default.
+        axes: spatial axes (0, 1, 2) to mirror along, in all combinations: k axes take 2^k predictions. None: just one.
+    """
+
+    def __init__(self, inferer: Inferer | None = None, axes: Sequence[int] = ()) -> None:
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        chosen = [axis + 2 for axis in axes]
+        self.flips = [list(dims) for number in range(len(chosen) + 1) for dims in combinations(chosen, number)]
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Predicts `inputs` (B, C, X, Y, Z)."""
+        total: Any = 0
+        for dims in self.flips:
+            total = total + self.inferer(inputs.flip(dims), network, *args, **kwargs).flip(dims)
+        return total / len(self.flips)
 
 
 class ExactTileInferer(Inferer):

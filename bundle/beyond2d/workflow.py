@@ -59,7 +59,7 @@ def open_workflow(system: str, task: str, overrides: Mapping[str, Any]) -> Confi
 def run_task(system: str, task: str, overrides: Mapping[str, Any]) -> ConfigWorkflow:
     """Open a workflow, run it to its end, and hand it back for what it holds."""
     workflow = open_workflow(system, task, overrides)
-    if "load_path" in workflow.parser:
+    if task != "train":
         _check_weights(workflow.parser)
     workflow.run()
     workflow.finalize()
