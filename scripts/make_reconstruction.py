@@ -58,6 +58,8 @@ EVALUATIONS = (
     ("autoencoder", "max", "autoencoder", tuple(CONDITIONS), False),
     ("sum", "sum", "unet", ("noise",), True),
 )
+# Refinement is scored up to this many views: it takes its time for each of them and gains least where there are many.
+REFINED_UP_TO = 10
 METHODS = ("thresholded sum", "thresholded minimum", "autoencoder", "unet", "unet, refined")
 FIGURES_TOLD = ("iou", "dice", "cldice", "betti0_error", "mse", "mae")
 # Seven angles within 180 degrees that no rule makes.
@@ -106,7 +108,7 @@ def evaluate(options: argparse.Namespace) -> None:
                 folder = scores_folder(options, name, condition, num_views)
                 common = common_overrides(options, cases, folder)
                 chosen = {"model": model, "projection_mode": mode, "num_views": num_views, **CONDITIONS[condition]}
-                steps = options.refine_steps if model == "unet" else 0
+                steps = options.refine_steps if model == "unet" and num_views <= REFINED_UP_TO else 0
                 extra = {"refine_steps": steps} | ({} if baselines else {"scored_baselines": {}})
                 run_evaluation(folder, {**common, **chosen, **extra})
     folder = scores_folder(options, "uneven", "noise", len(UNEVEN_DEG))
@@ -119,6 +121,7 @@ def common_overrides(options: argparse.Namespace, cases: Path, folder: Path) -> 
         "dataset_dir": str(cases),
         "models_dir": str(MODELS),
         "output_dir": str(folder),
+        "mixed_precision": True,
         "seed": options.seed,
     }
 
@@ -210,10 +213,21 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
         "command": " ".join(["python", *sys.argv]),
         "seed": options.seed,
         "training": progress,
-        "precision": "bfloat16 autocast in training, float32 in evaluation",
+        "precision": "bfloat16 autocast in training and evaluation",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "thresholds": thresholds(options),
         "reprojection_errors": reprojection_errors(options),
     }
+
+
+def thresholds(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The networks' best thresholds on the validation cases with detector noise, by number of views."""
+    found: dict[str, dict[str, float]] = {}
+    for name, mode, model, *_ in EVALUATIONS:
+        for path in sorted((options.folder / "scores" / name / "noise").glob("*/scores.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.setdefault(f"{model} {mode}", {})[str(content["num_views"])] = content["thresholds"][model]
+    return found
 
 
 def reprojection_errors(options: argparse.Namespace) -> list[dict[str, Any]]:

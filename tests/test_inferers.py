@@ -10,7 +10,7 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, UNet
 from torch import nn
 
 from beyond2d.checks import InputError
-from beyond2d.inferers import ExactTileInferer, MirrorInferer, derive_reach
+from beyond2d.inferers import ExactTileInferer, MirrorInferer, MixedPrecisionInferer, derive_reach
 
 VOLUME = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -391,3 +391,12 @@ def test_mirror_images_keep_the_metadata():
     volume = MetaTensor(torch.rand(1, 1, 16, 16, 16), affine=affine)
     found = MirrorInferer(ExactTileInferer(16), axes=[0])(volume, randomized(autoencoder(2, 2, 2)))
     assert torch.equal(found.affine, volume.affine)
+
+
+def test_tiles_in_mixed_precision():
+    """Autocast keeps the weights it casts: those of the pass without data must not reach the prediction."""
+    network = randomized(autoencoder(2, 2, 2))
+    inferer = MixedPrecisionInferer(ExactTileInferer(16))
+    with torch.no_grad():
+        found, expected = inferer(VOLUME, network), network(VOLUME)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, XRayAngi
 
 from beyond2d.checks import InputError
 from beyond2d.datasets import write_dicom_series
-from beyond2d.readers import read_angles_file, weights_for, write_angles_file
+from beyond2d.readers import read_angles_file, threshold_for, weights_for, write_angles_file
 
 REAL_DICOM = Path(__file__).resolve().parents[2] / "shared" / "data" / "dicom"
 needs_real_dicom = pytest.mark.skipif(not REAL_DICOM.is_dir(), reason=f"no real DICOM folders in {REAL_DICOM}")
@@ -275,3 +276,14 @@ def test_the_nearest_weights_are_chosen(tmp_path):
     }
     with pytest.raises(InputError, match="models_dir: expected weights"):
         weights_for(str(tmp_path / "none"), 5)
+
+
+def test_the_threshold_of_the_nearest_number_of_views_is_chosen(tmp_path):
+    content = {"thresholds": {"unet max": {"2": 0.1, "10": 0.3}}}
+    (tmp_path / "record.json").write_text(json.dumps(content), encoding="utf-8")
+    chosen = [threshold_for(str(tmp_path), "unet", "max", num_views) for num_views in (2, 4, 5, 90)]
+    assert chosen == [0.1, 0.1, 0.3, 0.3]
+    with pytest.raises(InputError, match=r"threshold: expected thresholds of unet sum in .*; give --threshold"):
+        threshold_for(str(tmp_path), "unet", "sum", 2)
+    with pytest.raises(InputError, match="threshold: expected thresholds of unet max"):
+        threshold_for(str(tmp_path / "none"), "unet", "max", 2)

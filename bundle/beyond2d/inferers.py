@@ -137,10 +137,13 @@ def derive_reach(network: nn.Module, inputs: torch.Tensor, *args: Any, **kwargs:
 
     Further arguments are those that the network is called with besides `inputs`.
     """
+    device = _device_of(network) or inputs.device
     # Inference mode would hand over `conv3d` and the like, which here arrive as the few operations they consist of.
-    with torch.inference_mode(False), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+    # Autocast would keep the weights that it casts, without data as they are here, for the real prediction.
+    plainly = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), plainly, FakeTensorMode(allow_non_fake_inputs=True):
         size = (1, inputs.shape[1], *[_PROBE_SIZE] * _NUM_AXES)
-        probe = torch.empty(size, dtype=inputs.dtype, device=_device_of(network))
+        probe = torch.empty(size, dtype=inputs.dtype, device=device)
         recorder = _LayerRecorder(network, probe)
         try:
             with recorder.modules, recorder:

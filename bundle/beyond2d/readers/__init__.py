@@ -10,7 +10,7 @@ from .angles import AnglesFile, read_angles_file, write_angles_file
 from .cases import load_cases
 from .views import ViewsReader
 from .volumes import VolumeReader
-from .weights import weights_for
+from .weights import threshold_for, weights_for
 
 __all__ = [
     "AnglesFile",
@@ -18,6 +18,7 @@ __all__ = [
     "VolumeReader",
     "load_cases",
     "read_angles_file",
+    "threshold_for",
     "weights_for",
     "write_angles_file",
 ]
