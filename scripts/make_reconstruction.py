@@ -281,12 +281,12 @@ def refinement_table(options: argparse.Namespace) -> Table:
     for condition in CONDITIONS:
         for num_views in options.views:
             path = scores_folder(options, "unet", condition, num_views) / "scores.json"
-            if path.is_file():
-                errors = json.loads(path.read_text(encoding="utf-8"))["reprojection_errors"]
+            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"refine_steps": 0}
+            if content["refine_steps"]:
+                errors = content["reprojection_errors"]
                 phantoms = [pair for case, pair in errors.items() if case.startswith("vessels_")]
                 real = [pair for case, pair in errors.items() if not case.startswith("vessels_")]
-                cells = [before_after(group) for group in (phantoms, real)]
-                lines.append([condition, str(num_views), *cells])
+                lines.append([condition, str(num_views), before_after(phantoms), before_after(real)])
     return Table(("Condition", "Views", "Phantoms (mean)", "Angiogram"), lines, "lrrr")
 
 
@@ -321,7 +321,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--refine_steps", type=int, default=10, help="of the refined column")
     parser.add_argument("--angiogram", type=Path, help="NIfTI volume of real vessels to score as well")
     parser.add_argument("--angiogram_level", type=float, default=250.0, help="above it a voxel of it is vessel")
-    parser.add_argument("--angiogram_spacing_mm", type=float, default=1.5, help="the grid to score it on")
+    parser.add_argument("--angiogram_spacing_mm", type=float, default=1.0, help="its grid: the phantoms' voxel size")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -250,7 +250,7 @@ BAD = [
     ("misspelt option", good, ("--num_view", "3"), "--num_view: no such key in the config; did you mean num_views?"),
     ("unknown option", good, ("--zzz", "3"), "--zzz: no such key in the config"),
     ("odd tile", good, ("--tile_size", "12"), "tile_size must be a multiple of the network's grid"),
-    ("wrong projection", good, ("--projection_mode", "min"), "mode must be one of max, sum, got 'min'"),
+    ("wrong projection", good, ("--projection_mode", "min"), "projection_mode must be one of max, sum, got 'min'"),
     ("out is a file", out_is_a_file, (), "out: cannot write into"),
     ("no angles file", good, ANGLES, "angles.yaml: no such angles file"),
     ("too few angles", angles({"angles_deg": [0.0]}), ANGLES, "angle"),

@@ -16,12 +16,13 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-# Values of a slab behind the convolution: 64 MiB in float32, little enough for the cache of a large processor.
-_VALUES_PER_SLAB = 2**24
+# Values of a slab behind the convolution: 8 MiB in float32, so that what is done to them stays in the cache.
+_VALUES_PER_SLAB = 2**21
 # A convolution of more channels than this takes longer to do again than its result takes memory: that one is kept.
 _CHANNELS_TO_RECOMPUTE = 4
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 _OVER_VOXELS = (0, 2, 3, 4)
+_SMALLEST_WEIGHT = 1e-2
 
 
 def lean(network: nn.Module, enabled: bool = True) -> nn.Module:
@@ -62,6 +63,7 @@ class _Stage:
         pooling = tail[-1].kernel_size if isinstance(tail[-1], nn.MaxPool3d) else 1
         self.step = pooling if isinstance(pooling, int) else pooling[0]
         self.keeps_convolved = convolution.in_channels > _CHANNELS_TO_RECOMPUTE
+        self.is_rectified = isinstance(tail[0], nn.ReLU)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.norm.training and torch.is_grad_enabled()):
@@ -132,28 +134,44 @@ class _StageInSlabs(torch.autograd.Function):
                 ctx.kept = _whole(stage, x, dtype)
             mean, variance = _statistics(_convolved(ctx, x))
             _update_running(stage.norm, mean, variance, x.numel() // x.shape[1])
-            ctx.mean, ctx.scale = mean.float(), torch.rsqrt(variance.float() + stage.norm.eps)
+            exact = torch.promote_types(x.dtype, torch.float32)
+            ctx.mean, ctx.scale = mean.to(exact), torch.rsqrt(variance + stage.norm.eps).to(exact)
             output = None
             for slab, c in _convolved(ctx, x):
                 part = stage.finish(_normalised(ctx, c)[1].to(dtype))
                 if output is None:
                     output = _empty_like(part, x.shape[2] // stage.step)
                 output[:, :, stage.pooled(slab)] = part
-        ctx.save_for_backward(x)
         assert output is not None
+        ctx.save_for_backward(x, output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        stage, (gradient,), (x,) = ctx.stage, gradients, ctx.saved_tensors
+        stage, (gradient,), (x, output) = ctx.stage, gradients, ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
-            sums = _sums_behind_norm(ctx, x, gradient)
+            sums = _sums_of_output(ctx, output, gradient) or _sums_behind_norm(ctx, x, gradient)
             dx, dweight, dbias = _behind_convolution(ctx, x, gradient, sums)
         dshift, dscale, *dtail = sums
         own = [dweight, dscale, dshift, *dtail]
         if stage.convolution.bias is not None:
             own.append(dbias)
         return None, dx, *own
+
+
+def _sums_of_output(ctx: Any, output: torch.Tensor, gradient: torch.Tensor) -> list[torch.Tensor] | None:
+    """The sums of `_sums_behind_norm` from the stage's output, where that tells them.
+
+    A gradient gets through ReLU and pooling only where the output is above 0, and there the output is the
+    normalised value times batch norm's weight plus its bias. Rounded outputs or a weight near 0 do not tell it.
+    """
+    weight, bias = ctx.stage.norm.weight.detach(), ctx.stage.norm.bias.detach()
+    if not ctx.stage.is_rectified or ctx.dtype == torch.bfloat16 or weight.abs().min() < _SMALLEST_WEIGHT:
+        return None
+    passed = gradient * (output > 0)
+    total = passed.sum(_OVER_VOXELS, dtype=torch.float64)
+    weighted = passed.mul_(output).sum(_OVER_VOXELS, dtype=torch.float64)
+    return [part.to(weight.dtype) for part in (total, (weighted - bias * total) / weight)]
 
 
 def _sums_behind_norm(ctx: Any, x: torch.Tensor, gradient: torch.Tensor) -> list[torch.Tensor]:
@@ -198,7 +216,7 @@ def _behind_tail(ctx: Any, c: torch.Tensor, slab: slice, gradient: torch.Tensor)
         z = z.to(ctx.dtype).requires_grad_()
         part = stage.finish(z)
         dz, *dtail = torch.autograd.grad(part, [z, *tail], gradient[:, :, stage.pooled(slab)].to(part.dtype))
-    return normal, dz.float(), dtail
+    return normal, dz.to(ctx.mean.dtype), dtail
 
 
 def _convolved(ctx: Any, x: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -212,8 +230,8 @@ def _whole(stage: _Stage, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _normalised(ctx: Any, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values of mean 0 and variance 1, and the same behind batch norm's weight and bias; in float32."""
-    normal = (c.float() - _column(ctx.mean)).mul_(_column(ctx.scale))
+    """Values of mean 0 and variance 1, and the same behind batch norm's weight and bias; at least in float32."""
+    normal = (c.to(ctx.mean.dtype) - _column(ctx.mean)).mul_(_column(ctx.scale))
     norm = ctx.stage.norm
     return normal, torch.addcmul(_column(norm.bias.detach()), normal, _column(norm.weight.detach()))
 
@@ -223,12 +241,17 @@ def _statistics(slabs: Iterator[tuple[slice, torch.Tensor]]) -> tuple[torch.Tens
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for _, c in slabs:
         n = c.numel() // c.shape[1]
-        variance, average = (part.double() for part in torch.var_mean(c.float(), _OVER_VOXELS, correction=0))
+        variance, average = (part.double() for part in torch.var_mean(_exact(c), _OVER_VOXELS, correction=0))
         shift = average - mean.to(average.device)
         squares = squares.to(shift.device) + n * variance + shift**2 * (count * n / (count + n))
         count += n
         mean = mean.to(shift.device) + shift * (n / count)
     return mean, squares / count
+
+
+def _exact(c: torch.Tensor) -> torch.Tensor:
+    """In float32 at least."""
+    return c.to(torch.promote_types(c.dtype, torch.float32))
 
 
 def _update_running(norm: nn.BatchNorm3d, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:

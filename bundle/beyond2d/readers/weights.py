@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..checks import InputError
+from ..checks import InputError, check_choice
+from ..projection import PROJECTION_MODES
 
 
 def weights_for(models_dir: str, num_views: int) -> str:
@@ -26,6 +27,7 @@ def threshold_for(models_dir: str, model: str, projection_mode: str, num_views: 
 
     `record.json` in the folder holds them, by network, image model and number of views.
     """
+    check_choice(projection_mode, PROJECTION_MODES, "projection_mode")
     path = Path(models_dir) / "record.json"
     try:
         chosen = json.loads(path.read_text(encoding="utf-8"))["thresholds"][f"{model} {projection_mode}"]
