@@ -22,7 +22,6 @@ import hashlib
 import json
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,7 +209,7 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
         "sha256": {str(path.relative_to(MODELS)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "data": f"{options.cases} synthetic vessel trees, {options.size} cubed, {options.spacing_mm} mm, seeds 0 to "
         f"{options.cases - 1}; split by patient {split}",
-        "command": " ".join(["python", *sys.argv]),
+        "command": f"python scripts/make_reconstruction.py --size {options.size} --spacing_mm {options.spacing_mm}",
         "seed": options.seed,
         "training": progress,
         "precision": "bfloat16 autocast in training and evaluation",
