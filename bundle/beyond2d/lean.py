@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-# Values of a slab behind the convolution: 8 MiB in float32, so that what is done to them stays in the cache.
-_VALUES_PER_SLAB = 2**21
+# Values of a slab behind the convolution: 16 MiB in float32, so that what is done to them stays in a large cache.
+_VALUES_PER_SLAB = 2**22
 # A convolution of more channels than this takes longer to do again than its result takes memory: that one is kept.
 _CHANNELS_TO_RECOMPUTE = 4
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
@@ -138,7 +138,7 @@ class _StageInSlabs(torch.autograd.Function):
             ctx.mean, ctx.scale = mean.to(exact), torch.rsqrt(variance + stage.norm.eps).to(exact)
             output = None
             for slab, c in _convolved(ctx, x):
-                part = stage.finish(_normalised(ctx, c)[1].to(dtype))
+                part = stage.finish(_behind_norm(ctx, c).to(dtype))
                 if output is None:
                     output = _empty_like(part, x.shape[2] // stage.step)
                 output[:, :, stage.pooled(slab)] = part
@@ -210,7 +210,7 @@ def _behind_convolution(ctx: Any, x: torch.Tensor, gradient: torch.Tensor, sums:
 def _behind_tail(ctx: Any, c: torch.Tensor, slab: slice, gradient: torch.Tensor) -> tuple[torch.Tensor, Any, Any]:
     """Of a slab: the normalised values, the gradient behind batch norm, and those of the tail's parameters."""
     stage = ctx.stage
-    normal, z = _normalised(ctx, c)
+    normal, z = _normalised(ctx, c), _behind_norm(ctx, c)
     tail = stage.tail_parameters()
     with torch.enable_grad():
         z = z.to(ctx.dtype).requires_grad_()
@@ -229,11 +229,17 @@ def _whole(stage: _Stage, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return stage.convolve(x, slice(0, x.shape[2]), dtype)
 
 
-def _normalised(ctx: Any, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values of mean 0 and variance 1, and the same behind batch norm's weight and bias; at least in float32."""
-    normal = (c.to(ctx.mean.dtype) - _column(ctx.mean)).mul_(_column(ctx.scale))
+def _normalised(ctx: Any, c: torch.Tensor) -> torch.Tensor:
+    """Values of mean 0 and variance 1, at least in float32."""
+    return (c.to(ctx.mean.dtype) - _column(ctx.mean)).mul_(_column(ctx.scale))
+
+
+def _behind_norm(ctx: Any, c: torch.Tensor) -> torch.Tensor:
+    """The same behind batch norm's weight and bias, in one go."""
     norm = ctx.stage.norm
-    return normal, torch.addcmul(_column(norm.bias.detach()), normal, _column(norm.weight.detach()))
+    factor = norm.weight.detach() * ctx.scale
+    shift = norm.bias.detach() - ctx.mean * factor
+    return torch.addcmul(_column(shift), c.to(ctx.mean.dtype), _column(factor))
 
 
 def _statistics(slabs: Iterator[tuple[slice, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
