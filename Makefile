@@ -22,6 +22,7 @@ lint: $(INSTALLED)  ## style and types
 bench: $(INSTALLED)  ## timings at full size; minutes, and up to 16 GiB of memory
 	$(BIN)/python scripts/bench_projection.py
 	$(BIN)/python scripts/bench_tiles.py
+	$(BIN)/python scripts/bench_lean.py
 
 clean:  ## forget the environment and what the demo made
 	rm -rf .venv demo

@@ -140,11 +140,11 @@ def list_test_cases(options: argparse.Namespace) -> Path:
     content = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
     sections = {name: [absolute(data, record) for record in content[name]] for name in ("validation", "test")}
     folder = options.folder / "test_cases"
+    folder.mkdir(parents=True, exist_ok=True)
     if options.angiogram is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         sections["test"].append(prepare_angiogram(options, folder.resolve()))
     write_json(folder / "dataset.json", sections)
-    return Path(folder)
+    return folder
 
 
 def absolute(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -195,9 +195,12 @@ def read_scores(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def record(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that says where the weights come from."""
+    """Everything that says where the weights come from; what was not trained here keeps what was recorded of it."""
     training = options.folder / "training"
-    progress = {
+    earlier = (
+        json.loads((MODELS / "record.json").read_text(encoding="utf-8")) if (MODELS / "record.json").is_file() else {}
+    )
+    progress = earlier.get("training", {}) | {
         str(path.parent.relative_to(training)): torch.load(path, weights_only=True)["progress"]
         for path in sorted(training.rglob("last.pt"))
     }
@@ -314,7 +317,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=150, help="of the U-Net, 20 steps each")
     parser.add_argument("--sum_epochs", type=int, default=20, help="of the U-Net on line integrals")
     parser.add_argument("--autoencoder_epochs", type=int, default=50, help="on all numbers of views, 40 steps each")
-    parser.add_argument("--tune_epochs", type=int, default=10, help="further epochs for each number of views")
+    parser.add_argument("--tune_epochs", type=int, default=3, help="further epochs for each number of views")
     parser.add_argument("--autoencoder_views", type=int, nargs="+", default=[2, 3, 5, 10], help="what it is trained on")
     parser.add_argument("--views", type=int, nargs="+", default=[90, 46, 24, 10, 5, 3, 2], help="rows of the tables")
     parser.add_argument("--refine_steps", type=int, default=10, help="of the refined column")

@@ -21,6 +21,7 @@ _VALUES_PER_SLAB = 2**22
 # A convolution of more channels than this takes longer to do again than its result takes memory: that one is kept.
 _CHANNELS_TO_RECOMPUTE = 4
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
+_DROPOUTS = (nn.Dropout, nn.Dropout3d)
 _OVER_VOXELS = (0, 2, 3, 4)
 _SMALLEST_WEIGHT = 1e-2
 
@@ -166,7 +167,7 @@ def _sums_of_output(ctx: Any, output: torch.Tensor, gradient: torch.Tensor) -> l
     normalised value times batch norm's weight plus its bias. Rounded outputs or a weight near 0 do not tell it.
     """
     weight, bias = ctx.stage.norm.weight.detach(), ctx.stage.norm.bias.detach()
-    if not ctx.stage.is_rectified or ctx.dtype == torch.bfloat16 or weight.abs().min() < _SMALLEST_WEIGHT:
+    if not ctx.stage.is_rectified or ctx.dtype.itemsize < 4 or weight.abs().min() < _SMALLEST_WEIGHT:
         return None
     passed = gradient * (output > 0)
     total = passed.sum(_OVER_VOXELS, dtype=torch.float64)
@@ -292,7 +293,7 @@ def _links(chain: nn.Module) -> Iterator[nn.Module]:
     for child in chain.children():
         if _is_chain(child) or isinstance(child, _LeanSequential):
             yield from _links(child)
-        elif getattr(child, "p", None) != 0:  # dropout of nothing
+        elif not (isinstance(child, _DROPOUTS) and child.p == 0):
             yield child
 
 

@@ -280,13 +280,13 @@ class Refined(MapTransform):
         output = dict(data)
         for key in self.key_iterator(output):
             views, angles_deg, part = _seen_part(output[self.views_key], output[key])
-            refined = part
+            errors = [reprojection_error(part, views, angles_deg, self.mode)] * 2
             if self.steps:
                 with torch.enable_grad(), tqdm(total=self.steps, desc="refine", disable=not self.progress) as bar:
-                    refined = refine(part, views, angles_deg, self.steps, self.mode, after_step=bar.update)
-            errors = [reprojection_error(volume, views, angles_deg, self.mode) for volume in (part, refined)]
+                    part = refine(part, views, angles_deg, self.steps, self.mode, after_step=bar.update)
+                errors[1] = reprojection_error(part, views, angles_deg, self.mode)
+                output[key] = _with_part(output[key], output[self.views_key], part)
             output[REPROJECTION_ERROR] = errors
-            output[key] = _with_part(output[key], output[self.views_key], refined)
         return output
 
 
@@ -306,7 +306,6 @@ def _with_part(volume: MetaTensor, views: MetaTensor, part: torch.Tensor) -> Met
 def _box(views: MetaTensor, volume: MetaTensor) -> tuple[slice, ...]:
     """Where the grid that the views see lies in a volume that was padded for the network."""
     first = np.linalg.solve(np.asarray(volume.affine), np.asarray(views.affine)[:, 3])[:3]
+    x, y, z = first.round().astype(int)
     size, depth = views.shape[1:]
-    return tuple(
-        slice(start, start + n) for start, n in zip(first.round().astype(int), (size, size, depth), strict=True)
-    )
+    return slice(x, x + size), slice(y, y + size), slice(z, z + depth)
