@@ -232,7 +232,7 @@ def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pyte
         write_volume(path, *rest)
 
     (tmp_path / "notes.txt").write_text("mine")
-    monkeypatch.setattr(datasets, "save_volume", full_after_three)
+    monkeypatch.setattr(datasets.vessels, "save_volume", full_after_three)
     with pytest.raises(InputError, match="the disk is full"):
         write_vessel_dataset(tmp_path, **SMALL)
     assert len(written) == 3

@@ -13,9 +13,13 @@ from monai.bundle.utils import ID_SEP_KEY
 
 from .checks import InputError, check_choice, check_state_dict
 
-SYSTEMS = ("reconstruction",)
+SYSTEMS = ("reconstruction", "segmentation", "digits")
 # The networks of each system: the first is the configs' own, every other has a config file to lay over them.
-MODELS = {"reconstruction": ("unet", "autoencoder")}
+MODELS = {
+    "reconstruction": ("unet", "autoencoder"),
+    "segmentation": ("planned", "network1", "network2"),
+    "digits": ("vgg13", "resnet"),
+}
 # Which files make up each thing a system does, and which kind of workflow that is to MONAI.
 TASKS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("train.yaml",), "train"),

@@ -1,8 +1,7 @@
-"""Synthetic data sets on disk: NIfTI or DICOM images, NIfTI labels, and a datalist split by patient."""
+"""CT volumes as DICOM series."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset, validate_file_meta
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
-from tqdm import tqdm
 
-from .checks import InputError, check_count
-from .phantoms import VesselSpec, centred_affine, vessel_phantom
-from .writers import save_volume, staged_folder, write_json
+from ..checks import InputError
+from ..writers import staged_folder
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-FIELD_OF_VIEW_MM = 192.0
-SPLIT_OF_THE_PAPER = (40, 4, 5)
-PARTS = ("imagesTr", "labelsTr", "dataset.json")
 CT_TAGS = {
     "SOPClassUID": CTImageStorage,
     "Modality": "CT",
@@ -49,105 +43,6 @@ CT_TAGS = {
     "PositionReferenceIndicator": "",
     "KVP": None,
 }
-
-
-def write_vessel_dataset(
-    out_dir: str | Path,
-    cases: int = 49,
-    size: int = 384,
-    spacing_mm: float | None = None,
-    seed: int = 0,
-    dicom: bool = False,
-) -> Path:
-    """Writes vessel phantoms, one a patient, with a datalist that `load_decathlon_datalist` reads.
-
-    Args:
-        out_dir: gets `imagesTr`, `labelsTr` and `dataset.json`, all at the end; it must not hold them yet.
-        cases: number of patients; case i is the phantom of `seed + i`.
-        size: voxels along each side.
-        spacing_mm: side of a voxel; by default the field of view is 192 mm wide.
-        seed: seed of the first case and of the split.
-        dicom: writes each image as a folder with a CT series instead of a NIfTI file.
-
-    Returns:
-        The path of `dataset.json`.
-    """
-    out_dir = Path(out_dir)
-    cases, seed = check_count(cases, 1, "cases"), check_count(seed, 0, "seed")
-    size = check_count(size, 1, "size")
-    spacing_mm = FIELD_OF_VIEW_MM / size if spacing_mm is None else spacing_mm
-    spec = VesselSpec((size, size, size), (spacing_mm, spacing_mm, spacing_mm))
-    for part in PARTS:
-        if (out_dir / part).exists():
-            raise InputError(f"{out_dir}: already holds {part}; choose another folder or move it away")
-    with staged_folder(out_dir) as unfinished:
-        _write_parts(unfinished, cases, seed, spec, dicom)
-    return out_dir / "dataset.json"
-
-
-def split_by_patient(
-    records: Sequence[Mapping[str, Any]], shares: Sequence[int] = SPLIT_OF_THE_PAPER, seed: int = 0
-) -> dict[str, list[dict[str, Any]]]:
-    """Splits records into `training`, `validation` and `test` such that no patient is in two of them.
-
-    Args:
-        records: each with a `patient_id`; a patient may have several.
-        shares: how patients are divided; the paper's 44 and 5, of 49, with 4 of the 44 for validation. Other
-            totals are divided in proportion, with at least one patient in each part where there are three.
-        seed: makes the choice of patients.
-    """
-    patients = sorted({record["patient_id"] for record in records})
-    if len(shares) != 3 or min(shares) < 1:
-        raise InputError(f"shares must be three numbers above 0: training, validation, test, got {shares}")
-    if not patients:
-        raise InputError("records must hold at least one patient, got none")
-    num_validation, num_test = (max(1, round(len(patients) * share / sum(shares))) for share in shares[1:])
-    num_validation = num_validation if len(patients) > 2 else 0
-    num_test = num_test if len(patients) > 1 else 0
-    shuffled = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
-    parts = {
-        "test": set(shuffled[:num_test]),
-        "validation": set(shuffled[num_test : num_test + num_validation]),
-        "training": set(shuffled[num_test + num_validation :]),
-    }
-    return {
-        name: [dict(record) for record in records if record["patient_id"] in parts[name]]
-        for name in ("training", "validation", "test")
-    }
-
-
-def _write_parts(folder: Path, cases: int, seed: int, spec: VesselSpec, dicom: bool) -> None:
-    """Writes every case and then the datalist into an empty folder."""
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir()
-    indices = tqdm(range(cases), desc="phantoms", unit="case")
-    records = [_write_case(folder, f"vessels_{i:03d}", seed + i, spec, dicom) for i in indices]
-    split = split_by_patient(records, seed=seed)
-    content = {
-        "name": "vessel phantoms",
-        "description": "Synthetic cerebral angiograms with exact labels; no data of any person",
-        "modality": {"0": "CT"},
-        "labels": {"0": "background", "1": "vessel"},
-        "tensorImageSize": "3D",
-        **{f"num{name.capitalize()}": len(members) for name, members in split.items()},
-        **split,
-    }
-    write_json(folder / "dataset.json", content)
-
-
-def _write_case(folder: Path, name: str, seed: int, spec: VesselSpec, dicom: bool) -> dict[str, Any]:
-    """Writes the image and the label of one patient and returns the record of the datalist."""
-    phantom = vessel_phantom(seed, spec)
-    affine = centred_affine(spec.size, spec.spacing_mm)
-    volume = np.rint(phantom.volume).astype(np.int16)
-    image = f"imagesTr/{name}" if dicom else f"imagesTr/{name}.nii.gz"
-    label = f"labelsTr/{name}.nii.gz"
-    if dicom:
-        write_dicom_series(folder / image, volume, affine, name, seed)
-    else:
-        save_volume(folder / image, volume, affine, np.int16)
-    save_volume(folder / label, phantom.label, affine, np.uint8)
-    return {"image": image, "label": label, "patient_id": name, "seed": seed}
 
 
 def write_dicom_series(
