@@ -223,7 +223,7 @@ def test_earlier_results_are_kept(nifti_set: Path) -> None:
 
 
 def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_volume, written = datasets.save_volume, []
+    write_volume, written = datasets.vessels.save_volume, []
 
     def full_after_three(path: Path, *rest: Any) -> None:
         if len(written) == 3:
