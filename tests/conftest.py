@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from beyond2d.datasets import write_vessel_dataset
+from beyond2d.datasets import write_organ_dataset, write_vessel_dataset
 from beyond2d.workflow import config_files
 
 SIZE, SPACING_MM = 32, 4.0
@@ -26,6 +26,14 @@ def vessels_dicom(tmp_path_factory):
     """The same phantoms, the images as DICOM series."""
     folder = tmp_path_factory.mktemp("vessels_dicom")
     write_vessel_dataset(folder, cases=5, size=SIZE, spacing_mm=SPACING_MM, dicom=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def organs(tmp_path_factory):
+    """A folder of six abdomens of 32 x 32 x 16 voxels: four for training, one for validation, one test case."""
+    folder = tmp_path_factory.mktemp("organs")
+    write_organ_dataset(folder, cases=6, size=32, anisotropy=2)
     return folder
 
 

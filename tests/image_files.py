@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
-from beyond2d.readers import ViewsReader, VolumeReader
+from beyond2d.readers import LabelReader, ViewsReader, VolumeReader
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXIAL = np.eye(3)
@@ -141,8 +141,13 @@ def random_pictures(dtype: Any = np.uint16, shape: tuple[int, ...] = (4, 6, 9)) 
     return pictures
 
 
-def load_volume(path: Path) -> torch.Tensor:
-    return LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)({"image": str(path)})["image"]
+def load_volume(path: Path, num_channels: int = 1) -> torch.Tensor:
+    reader = VolumeReader(num_channels)
+    return LoadImaged(keys="image", reader=reader, ensure_channel_first=True)({"image": str(path)})["image"]
+
+
+def load_label(path: Path) -> torch.Tensor:
+    return LoadImaged(keys="label", reader=LabelReader(), ensure_channel_first=True)({"label": str(path)})["label"]
 
 
 def load_views(path: Path, angles_file: Path) -> torch.Tensor:

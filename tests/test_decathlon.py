@@ -149,7 +149,7 @@ def test_a_list_that_is_not_json(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_no_list_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a folder with dataset.json, it has none"):
+    with pytest.raises(InputError, match=r"expected a folder with dataset\.json, it has none"):
         read_datalist(tmp_path)
-    with pytest.raises(InputError, match="dataset_dir: expected a folder with dataset.json, there is no folder at"):
+    with pytest.raises(InputError, match=r"dataset_dir: expected a folder with dataset\.json, there is no folder at"):
         read_datalist(tmp_path / "none")

@@ -9,12 +9,12 @@ PACKAGE = Path(beyond2d.__file__).parent
 LAYERS = [
     {"__init__"},
     {"checks"},
-    {"projection", "geometry", "phantoms", "surfaces", "tiling"},
+    {"projection", "geometry", "atlas", "phantoms", "planning", "surfaces", "tiling"},
     {"consistency"},
     {"writers"},
     {"readers", "transforms", "networks", "losses", "lean", "metrics"},
     {"inferers", "handlers"},
-    {"datasets", "workflow", "report"},
+    {"datasets", "ensembles", "integrity", "plans", "report", "workflow"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

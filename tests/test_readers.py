@@ -17,6 +17,7 @@ from image_files import (
     OBLIQUE,
     STEP_MM,
     compress,
+    load_label,
     load_views,
     load_volume,
     random_pictures,
@@ -69,6 +70,33 @@ def test_nifti_scaling_is_applied_and_a_fourth_axis_of_one_dropped(tmp_path: Pat
     nib.save(image, tmp_path / "scaled.nii.gz")
     expected = nib.load(tmp_path / "scaled.nii.gz").get_fdata()[..., 0]
     np.testing.assert_allclose(load_volume(tmp_path / "scaled.nii.gz")[0], expected)
+
+
+def test_channels_come_first_and_the_grid_has_none(tmp_path: Path) -> None:
+    voxels, affine = random_volume((9, 7, 5, 4)), np.diag([1.0, 2.0, 3.0, 1.0])
+    image = load_volume(write_nifti(tmp_path / "mri.nii.gz", voxels, affine), num_channels=4)
+    assert image.shape == (4, 9, 7, 5)
+    np.testing.assert_array_equal(image.numpy(), np.moveaxis(voxels, 3, 0))
+    np.testing.assert_allclose(image.affine, affine)
+    turned = Orientationd(keys="image", axcodes="LAS", labels=None)({"image": image})["image"]
+    np.testing.assert_array_equal(turned.numpy(), np.moveaxis(voxels, 3, 0)[:, ::-1])
+    assert tuple(image.meta["spatial_shape"]) == (9, 7, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64])
+def test_labels_are_whole_numbers(tmp_path: Path, dtype: Any) -> None:
+    voxels = (random_volume() % 4).astype(dtype)
+    label = load_label(write_nifti(tmp_path / "label.nii.gz", voxels))
+    assert label.dtype == torch.float32
+    np.testing.assert_array_equal(label.numpy(), voxels[None])
+
+
+def test_a_label_may_be_empty_and_its_scale_may_round(tmp_path: Path) -> None:
+    assert not load_label(write_nifti(tmp_path / "empty.nii", np.zeros((4, 4, 4), np.uint8))).any()
+    image = nib.Nifti1Image((random_volume() % 2 * 255).astype(np.uint8), np.eye(4))
+    image.header.set_slope_inter(0.00392157, 0)
+    nib.save(image, tmp_path / "scaled.nii")
+    assert set(np.unique(load_label(tmp_path / "scaled.nii"))) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE], ids=["axial", "oblique"])

@@ -14,6 +14,7 @@ import pytest
 from image_files import (
     compress,
     edit_slice,
+    load_label,
     load_views,
     load_volume,
     random_pictures,
@@ -207,6 +208,10 @@ BAD_VOLUMES: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda at: bad_nifti(at / "a.nii", dim=[3, 9, -7, 5, 1, 1, 1, 1]),
         "a.nii: expected a 3D volume, got 3 dimensions (9 x -7 x 5)",
     ),
+    "more than fits": (
+        lambda at: bad_nifti(at / "a.nii", dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]),
+        "a.nii: NIfTI file of 32767 x 32767 x 32767 voxels does not fit into memory",
+    ),
     "zero voxel size": (
         lambda at: bad_nifti(at / "a.nii", pixdim=[1, 1, 0, 1, 1, 1, 1, 1]),
         "a.nii: expected positive voxel sizes in mm, got 1 x 0 x 1",
@@ -360,6 +365,61 @@ def test_syntax_that_nothing_decodes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_volume(tmp_path)
     assert_one_line(caught.value, "no package decodes it; export the images uncompressed")
+
+
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", random_volume((20, 20, 20)))
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_volume(path)
+    assert_one_line(caught.value, "a.nii.gz: NIfTI file is damaged or cut short (CRC check failed")
+
+
+BAD_CHANNELS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "3D": (
+        lambda at: write_nifti(at / "a.nii", random_volume()),
+        "a.nii: expected a 3D volume with 2 channels, got 9 x 7 x 5",
+    ),
+    "too many": (
+        lambda at: write_nifti(at / "a.nii", random_volume((9, 7, 5, 3))),
+        "a.nii: expected a 3D volume with 2 channels, got 9 x 7 x 5 x 3",
+    ),
+    "one slice": (
+        lambda at: write_nifti(at / "a.nii", random_volume((9, 7, 1, 2))),
+        "a.nii: expected a 3D volume, got one slice (9 x 7 x 1)",
+    ),
+    "a constant channel": (
+        lambda at: write_nifti(at / "a.nii", random_volume((9, 7, 5, 2)) * np.array([1, 0], np.int16)),
+        "a.nii: expected an image, got the same value 0 in every voxel of channel 1",
+    ),
+    "a series": (
+        lambda at: folder_with_text(at / "s"),
+        "s: expected a NIfTI file (.nii or .nii.gz) with 2 channels, got a folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CHANNELS)
+def test_bad_volumes_of_two_channels(tmp_path: Path, case: str) -> None:
+    make, fragment = BAD_CHANNELS[case]
+    with pytest.raises(InputError) as caught:
+        load_volume(make(tmp_path), num_channels=2)
+    assert_one_line(caught.value, fragment)
+
+
+@pytest.mark.parametrize(
+    ("value", "fragment"),
+    [
+        (np.nan, "a.nii: expected finite voxels, got 2 that are NaN or infinite"),
+        (0.25, "a.nii: expected a label map of whole numbers, got 2 voxels with fractions such as 0.25"),
+    ],
+)
+def test_bad_labels(tmp_path: Path, value: float, fragment: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_label(with_voxel(tmp_path / "a.nii", value))
+    assert_one_line(caught.value, fragment)
 
 
 # Bad views

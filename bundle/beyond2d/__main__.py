@@ -13,13 +13,17 @@ from typing import Any
 import fire
 import numpy as np
 import torch
+from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from . import __version__
 from .checks import InputError, check_choice, check_count, check_num_views, check_window
-from .datasets import write_vessel_dataset
+from .datasets import decathlon_folder, write_digit_dataset, write_organ_dataset, write_vessel_dataset
+from .ensembles import write_ensemble
+from .integrity import check_dataset
 from .metrics import FIGURES
 from .phantoms import VesselSpec, centred_affine, vessel_phantom
+from .plans import write_plan
 from .readers import read_angles_file
 from .report.tables import Table, case_table
 from .report.views import save_views
@@ -62,27 +66,38 @@ def phantom(
     kind: str = "vessels",
     *,
     out: str,
-    cases: int = 49,
-    size: int = 384,
+    cases: int | None = None,
+    size: int | None = None,
     spacing_mm: float | None = None,
     seed: int = 0,
     dicom: bool = False,
+    source: str | None = None,
 ) -> None:
-    """Write a data set of synthetic cerebral vessel trees: images, exact labels, and a list split by patient.
+    """Write a data set of synthetic patients: images, exact labels, and a list split by patient.
 
     Args:
-        kind: what to make; there are `vessels`.
+        kind: `vessels` (cerebral trees, for reconstruction), `organs` (abdomens, for segmentation) or `digits`
+            (16 x 16 x 16 voxels, for classification).
         out: folder for the data set; refused if it holds one already.
-        cases: number of patients. Of 49, 40 are for training, 4 for validation and 5 for testing.
-        size: voxels along each axis.
-        spacing_mm: voxel size in mm; by default the volume is 192 mm wide.
+        cases: number of patients, or of digits: if not given 49 vessels, 12 organs, or all digits of the source.
+        size: voxels along each axis: 384 for vessels, 96 for organs if not given.
+        spacing_mm: voxel size; by default vessels are 192 mm wide and organs 400 mm.
         seed: the first patient's seed; the others count on from it.
-        dicom: write each image as a DICOM series instead of NIfTI.
+        dicom: write each image of vessels as a DICOM series instead of NIfTI.
+        source: folder of MNIST's idx files, to make the digits from.
     """
-    check_choice(kind, ("vessels",), "kind")
-    write_vessel_dataset(out, cases=cases, size=size, spacing_mm=spacing_mm, seed=seed, dicom=dicom)
-    print(f"Wrote {cases} patients and {out}/dataset.json")
-    print(f"Next        beyond2d train reconstruction --dataset_dir {out} --ckpt_dir runs/reconstruction")
+    check_choice(kind, ("vessels", "organs", "digits"), "kind")
+    given: dict[str, Any] = {"cases": cases, "size": size, "spacing_mm": spacing_mm}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if kind == "vessels":
+        write_vessel_dataset(out, **chosen, seed=seed, dicom=dicom)
+    elif kind == "organs":
+        write_organ_dataset(out, **chosen, seed=seed)
+    else:
+        write_digit_dataset(out, source, cases=cases, seed=seed)
+    system = {"vessels": "reconstruction", "organs": "segmentation", "digits": "digits"}[kind]
+    print(f"Wrote {out}/dataset.json and what it lists")
+    print(f"Next        beyond2d train {system} --dataset_dir {out} --ckpt_dir runs/{system}")
 
 
 def project(
@@ -160,21 +175,100 @@ def reconstruct(
     print(f"\n{result['vessel_ml']:.1f} ml of vessel. Look at {out}/views.png; open mask.nii.gz and mesh.stl in Slicer")
 
 
-def train(system: str = "reconstruction", **config: Any) -> None:
-    """Train a system's network on a folder of volumes.
+def segment(
+    image: str,
+    *,
+    out: str,
+    task: str = "hippocampus",
+    model_dir: str | None = None,
+    label: str | None = None,
+    **config: Any,
+) -> None:
+    """Segment an image: a NIfTI file or a folder with one DICOM series.
+
+    Writes mask.nii.gz (on the image's own grid), overlay.png and result.json (volumes in ml, scores where there is a
+    label) into OUT.
+
+    Args:
+        image: NIfTI file or DICOM folder.
+        out: folder for the results.
+        task: which of the shipped weights: hippocampus.
+        model_dir: the folder of a training of your own, with model.pt and plan.yaml, instead of a task.
+        label: the true mask as NIfTI, to score against.
+        config: any key of configs/segmentation/inference.yaml, e.g. --overlap 0.25 --flips False.
+    """
+    folder = _shipped("segmentation", task) if model_dir is None else Path(model_dir)
+    overrides = {"input": str(image), "output_dir": str(out), "models_dir": str(folder), "task": folder.name, **config}
+    if label is not None:
+        overrides["label"] = str(label)
+    result = _result_of(run_task("segmentation", "infer", overrides))
+    rows = [
+        {"label": name, "volume_ml": ml, **(result["scores"] or {}).get(name, {})}
+        for name, ml in result["volumes_ml"].items()
+    ]
+    print(f"\n{case_table(rows, tuple(rows[0])).text()}")
+    print(f"\nLook at {out}/overlay.png; open {out}/mask.nii.gz over the image in Slicer")
+
+
+def check_data(dataset_dir: str) -> None:
+    """Look through a folder in the decathlon layout, and list every file that would spoil a training.
+
+    Args:
+        dataset_dir: holds dataset.json and what it lists.
+    """
+    findings = check_dataset(dataset_dir)
+    if findings:
+        print(Table(("File", "Problem"), findings, "ll").text())
+        raise InputError(f"{dataset_dir}: {len(findings)} problem{'s' if len(findings) > 1 else ''} found")
+    print(f"{dataset_dir}: every listed file is sound")
+    print(f"Next        beyond2d train segmentation --dataset_dir {dataset_dir} --ckpt_dir runs/segmentation")
+
+
+def plan(dataset_dir: str, *, out: str = "plan.yaml", memory_gb: float | None = None) -> None:
+    """Write the plan of a segmentation: what follows from a data set, in a file to read and edit.
+
+    Args:
+        dataset_dir: holds dataset.json and what it lists.
+        out: the file.
+        memory_gb: for training; by default the GPU's, or 4 without one.
+    """
+    if Path(out).exists():
+        raise InputError(f"out: {out} is there already; choose another name or move it away")
+    write_plan(dataset_dir, out, memory_gb)
+    print(f"Next        beyond2d train segmentation --dataset_dir {dataset_dir} --plan_file {out}")
+
+
+def ensemble(*folders: str, out: str, keep_largest: Sequence[int] = ()) -> None:
+    """Put the networks of several trainings by one plan, such as the folds, into one folder.
+
+    Args:
+        folders: of the trainings, each with model.pt.
+        out: for model.pt and plan.yaml of them all.
+        keep_largest: label values of which only the largest connected part shall stay.
+    """
+    write_ensemble(folders, out, keep_largest)
+    print(f"Next        beyond2d segment YOUR_IMAGE --model_dir {out} --out result")
+
+
+def train(system: str = "reconstruction", *, task: str | None = None, **config: Any) -> None:
+    """Train a system's network on a folder of cases.
 
     Writes model.pt (the best epoch), last.pt (to go on from with --resume True) and TensorBoard's files into the
     folder --ckpt_dir.
 
     Args:
-        system: which one; there is `reconstruction`.
+        system: reconstruction, segmentation or digits.
+        task: of the decathlon, such as Task04_Hippocampus: a folder in --dataset_dir, downloaded if it is not there.
         config: any key of configs/SYSTEM/train.yaml, e.g. --dataset_dir data/vessels --max_epochs 20, and --model to
             train another of the system's networks, e.g. --model autoencoder --num_views 5 --val_views [5].
     """
     logging.getLogger().setLevel(logging.INFO)
+    if task is not None:
+        config["dataset_dir"] = str(decathlon_folder(config.get("dataset_dir", "data"), task))
     workflow = run_task(system, "train", config)
     folder = workflow.parser.get_parsed_content("ckpt_dir")
-    print(f"Next        beyond2d evaluate {system} --load_path {folder}/model.pt, with the same --dataset_dir")
+    weights = f"--ckpt_dir {folder}" if system == "segmentation" else f"--load_path {folder}/model.pt"
+    print(f"Next        beyond2d evaluate {system} {weights}, with the same --dataset_dir")
 
 
 def evaluate(system: str = "reconstruction", **config: Any) -> None:
@@ -184,7 +278,7 @@ def evaluate(system: str = "reconstruction", **config: Any) -> None:
     with their bootstrap 95 % intervals.
 
     Args:
-        system: which one; there is `reconstruction`.
+        system: reconstruction, segmentation or digits.
         config: any key of configs/SYSTEM/evaluate.yaml and train.yaml, e.g. --dataset_dir data/vessels --num_views 5,
             and --model for another of the system's networks.
     """
@@ -209,7 +303,20 @@ def _write_phantom(folder: Path, spec: VesselSpec) -> None:
 
 def _reconstruct(task: str, source: str | Path, out: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:
     workflow = run_task("reconstruction", task, {"input": str(source), "output_dir": str(out), **overrides})
-    return workflow.parser.get_parsed_content("evaluator").state.output[0]["result"]
+    return _result_of(workflow)
+
+
+def _result_of(workflow: ConfigWorkflow) -> dict[str, Any]:
+    """What an inference says of its one case."""
+    result: dict[str, Any] = workflow.parser.get_parsed_content("evaluator").state.output[0]["result"]
+    return result
+
+
+def _shipped(system: str, task: str) -> Path:
+    """The folder of shipped weights of a task, also by the decathlon's name of it: Task04_Hippocampus."""
+    folder = home() / "models" / system
+    known = sorted(path.parent.name for path in folder.glob("*/model.pt"))
+    return folder / check_choice(str(task).rpartition("_")[2].lower(), known, "task")
 
 
 def _score_table(results: Iterable[dict[str, Any]]) -> Table:
@@ -236,7 +343,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
     for noisy in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    commands = {f.__name__: f for f in (demo, phantom, project, reconstruct, train, evaluate, info)}
+    functions = (demo, phantom, project, reconstruct, segment, check_data, plan, train, evaluate, ensemble, info)
+    commands = {function.__name__.replace("_", "-"): function for function in functions}
     try:
         fire.Fire(commands, command=_help_last(sys.argv[1:] if arguments is None else list(arguments)), name="beyond2d")
     except Exception as error:

@@ -16,9 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 MIN_VIEWS = 2
 MAX_VIEWS = 90
+# The class number of voxels that nobody labelled, whatever value stands for them in the files.
+IGNORED = 255
+LABEL_TOLERANCE = 1e-3
 
 
 class InputError(ValueError):
@@ -103,17 +107,34 @@ def check_known_keys(keys: Iterable[str], known: Sequence[str], name: str) -> No
             raise InputError(f"{name}: unknown key {key!r}; {advice}")
 
 
-def check_volume(volume: torch.Tensor, name: str) -> torch.Tensor:
-    """A single-channel volume of shape (1, X, Y, Z) with finite, not constant values. `name` is its file."""
-    if volume.ndim != 4 or volume.shape[0] != 1:
+def check_volume(volume: torch.Tensor, name: str, num_channels: int = 1) -> torch.Tensor:
+    """A volume of shape (C, X, Y, Z) with finite, in no channel constant values. `name` is its file."""
+    if volume.ndim != 4 or volume.shape[0] != num_channels:
         shape = " x ".join(str(size) for size in volume.shape[1:] if size > 0)
         raise InputError(f"{name}: expected a 3D volume, got {volume.ndim - 1} dimensions ({shape})")
     if not torch.isfinite(volume).all():
         bad = int((~torch.isfinite(volume)).sum())
         raise InputError(f"{name}: expected finite voxels, got {bad} that are NaN or infinite")
-    if volume.min() == volume.max():
-        raise InputError(f"{name}: expected an image, got the same value {float(volume.min()):g} in every voxel")
+    for index, channel in enumerate(volume):
+        if channel.min() == channel.max():
+            where = f" of channel {index}" if num_channels > 1 else ""
+            value = float(channel.min())
+            raise InputError(f"{name}: expected an image, got the same value {value:g} in every voxel{where}")
     return volume
+
+
+def check_label_map(label: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """A label map (X, Y, Z) of whole numbers, but for the rounding of a scaled file. `name` is its file."""
+    if not np.isfinite(label).all():
+        bad = int((~np.isfinite(label)).sum())
+        raise InputError(f"{name}: expected finite voxels, got {bad} that are NaN or infinite")
+    whole = np.rint(label)
+    apart = label - whole
+    broken = np.abs(apart, out=apart) > LABEL_TOLERANCE
+    if broken.any():
+        example = f"{int(broken.sum())} voxels with fractions such as {float(label[broken][0]):g}"
+        raise InputError(f"{name}: expected a label map of whole numbers, got {example}")
+    return whole
 
 
 def check_window(window: Any) -> tuple[float, float]:
@@ -141,8 +162,8 @@ def check_same_grid(
         raise InputError(f"label: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away")
 
 
-def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
-    """A weights file that holds a state dict with the names and shapes of `expected`."""
+def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file, by name: a plain state dict, or the network of a training's `last.pt`."""
     if not path.is_file():
         raise InputError(f"{path}: expected a file of weights, there is no such file")
     try:
@@ -150,11 +171,25 @@ def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
         raise InputError(f"{path}: expected weights as torch.save writes them, cannot read the file") from error
     state = state.get("network", state) if isinstance(state, dict) else {}
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+
+
+def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
+    """A weights file that holds a state dict with the names and shapes of `expected`."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in load_state_dict(path).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     different = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
     if different:
+        first = different[0]
         raise InputError(
             f"{path}: expected weights of the config's network ({len(wanted)} tensors), got those of another: "
-            f"{len(different)} of {len(shapes | wanted)} tensors differ, first {different[0]}"
+            f"{len(different)} of {len(shapes | wanted)} tensors differ, first {first}"
+            f"{_both_shapes(wanted.get(first), shapes.get(first))}"
         )
+
+
+def _both_shapes(wanted: tuple[int, ...] | None, found: tuple[int, ...] | None) -> str:
+    """How a tensor differs, where both have it: a last layer's first number is its number of classes."""
+    if wanted is None or found is None:
+        return ""
+    return f" (expected {join_sizes(wanted)}, got {join_sizes(found)})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.data import set_rnd
+from monai.engines.utils import IterationEvents
 from monai.utils import set_determinism
 
-from .writers import whole_file
+from .writers import whole_file, write_csv
 
 
 class SeedEpochs:
@@ -108,3 +111,70 @@ class Checkpoints:
 def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
     """The network inside its wrapper for several processes."""
     return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
+
+
+class ClipGradients:
+    """Shorten each step's gradient to a norm of at most `max_norm`, all parameters together."""
+
+    def __init__(self, network: torch.nn.Module, max_norm: float) -> None:
+        self.network = network
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class History:
+    """A line of `history.csv` for each validation: epoch, minutes of training, loss and the key metrics.
+
+    The minutes leave validation out and go on where a resumed training was interrupted.
+
+    Args:
+        folder: for the file.
+        evaluator: validates; its key metric makes a column.
+        resume: go on with the lines of the folder's file.
+    """
+
+    columns = ("epoch", "minutes", "train_loss", "train_metric", "metric")
+
+    def __init__(self, folder: str, evaluator: Engine, resume: bool = False) -> None:
+        self.path = Path(folder) / "history.csv"
+        self.evaluator = evaluator
+        self.resume = resume
+        self.rows: list[dict[str, Any]] = []
+        self.seconds = self.began = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        # The epoch's last iteration ends before what follows it: validation and checkpoints.
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
+        self.evaluator.add_event_handler(Events.COMPLETED, self._note, engine)
+
+    def _start(self, engine: Engine) -> None:
+        if self.resume and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= engine.state.epoch]
+            self.rows = [
+                {name: float(row[name]) for name in self.columns} | {"epoch": int(row["epoch"])} for row in rows
+            ]
+            self.seconds = 60 * self.rows[-1]["minutes"] if self.rows else 0.0
+
+    def _begin(self, engine: Engine) -> None:
+        self.began = time.monotonic()
+
+    def _count(self, engine: Engine) -> None:
+        now = time.monotonic()
+        self.seconds, self.began = self.seconds + now - self.began, now
+
+    def _note(self, evaluator: Engine, trainer: Engine) -> None:
+        state: Any = trainer.state
+        figures = {"train_loss": state.metrics["train_loss"], "train_metric": state.metrics[state.key_metric_name]}
+        validated: Any = evaluator.state
+        metric = float(validated.metrics[validated.key_metric_name])
+        self.rows.append({"epoch": state.epoch, "minutes": round(self.seconds / 60, 3), **figures, "metric": metric})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(self.path, self.rows, self.columns)

@@ -53,6 +53,34 @@ def score(prediction: Array, truth: Array, spacing_mm: Sequence[float], threshol
     return figures | _shape_figures(mask.cpu().numpy(), target.cpu().numpy(), spacing_mm)
 
 
+def class_scores(
+    prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], num_classes: int
+) -> list[dict[str, float]]:
+    """Of two volumes (X, Y, Z) of class numbers, the figures of each class but the background.
+
+    `dice`, `nsd` and `hd95_mm` are those of `score`, but a class that neither volume has is NaN: it says nothing
+    about a method. `volume_ml` is the predicted, `truth_ml` the true volume.
+    """
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    rows = []
+    for number in range(1, num_classes):
+        mask, target = prediction == number, truth == number
+        volumes = {"volume_ml": float(mask.sum() * voxel_ml), "truth_ml": float(target.sum() * voxel_ml)}
+        nsd = hd95_mm = math.nan
+        if mask.any() or target.any():
+            box = bounding_box(mask | target)
+            nsd, hd95_mm = _surface_figures(mask[box], target[box], spacing_mm)
+        rows.append({"dice": class_dice(prediction, truth, number), "nsd": nsd, "hd95_mm": hd95_mm, **volumes})
+    return rows
+
+
+def class_dice(prediction: np.ndarray, truth: np.ndarray, number: int) -> float:
+    """Dice of one class of two volumes of class numbers; NaN where neither has it."""
+    mask, target = prediction == number, truth == number
+    total = int(mask.sum()) + int(target.sum())
+    return 2 * int((mask & target).sum()) / total if total else math.nan
+
+
 def bootstrap_interval(
     values: Sequence[float], confidence: float = 0.95, num_samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:

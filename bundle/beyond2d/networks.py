@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
+import torch
+from monai.networks.blocks import Convolution
 from torch import nn
 
 
@@ -27,11 +32,123 @@ class DenoisingAutoencoder(nn.Sequential):
         )
 
 
+class VolumetricVGG13(nn.Sequential):
+    """VGG-13 in three dimensions for volumes of 16 cubed: ten classes, 14,104,982 parameters.
+
+    Four levels of 64, 128, 256 and 512 channels, each twice a 3x3x3 convolution with batch norm and ReLU and then a
+    pooling by two, which leaves one voxel of 512 numbers; a linear layer to 100 with ReLU, and one to the classes.
+    The layers were derived from the published number of parameters: they are those that have it.
+
+    Input is (B, 1, 16, 16, 16), output (B, 10), logits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            *_convolved(1, 64),
+            *_down(64, 64),
+            *_convolved(64, 128),
+            *_down(128, 128),
+            *_convolved(128, 256),
+            *_down(256, 256),
+            *_convolved(256, 512),
+            *_down(512, 512),
+            nn.Flatten(),
+            nn.Linear(512, 100),
+            nn.ReLU(inplace=True),
+            nn.Linear(100, 10),
+        )
+
+
 def _down(channels_in: int, channels_out: int) -> list[nn.Module]:
+    return [*_convolved(channels_in, channels_out), nn.MaxPool3d(2)]
+
+
+def _convolved(channels_in: int, channels_out: int) -> list[nn.Module]:
     convolution = nn.Conv3d(channels_in, channels_out, kernel_size=3, padding=1)
-    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True), nn.MaxPool3d(2)]
+    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
 
 
 def _up(channels_in: int, channels_out: int) -> list[nn.Module]:
     convolution = nn.ConvTranspose3d(channels_in, channels_out, kernel_size=2, stride=2)
     return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
+
+
+class VolumetricUNet(nn.Module):
+    """The 3D U-Nets of the IIT Bombay report: "Network 1" with five levels, "Network 2" with four.
+
+    Each level of the encoder is twice a 3x3x3 convolution, ReLU and batch norm, then a pooling by two; the deepest
+    level and the decoder have no normalisation. A level of the decoder is a transposed convolution by two, the
+    concatenation with the encoder's map, and two convolutions; a last 3x3x3 convolution gives the classes.
+    With two classes these are the report's 22,578,946 and 5,602,306 parameters.
+
+    Input (B, C, X, Y, Z), output (B, classes, X, Y, Z); X, Y and Z are multiples of 2^(levels - 1).
+
+    Args:
+        levels: resolutions, 5 or 4 in the report.
+        in_channels: of the image.
+        out_channels: classes, the background included.
+        decoder_activation: a ReLU behind each convolution of the decoder. The report's tables list none; without it
+            the decoder is linear but for what the encoder's maps bring.
+    """
+
+    def __init__(
+        self, levels: int = 5, in_channels: int = 1, out_channels: int = 2, decoder_activation: bool = False
+    ) -> None:
+        super().__init__()
+        widths = [32 * 2**level for level in range(levels)]
+        inputs = [in_channels, *widths[:-1]]
+        self.encoder = nn.ModuleList(
+            _two_convolutions(*pair, "AN") for pair in zip(inputs[:-1], widths[:-1], strict=True)
+        )
+        self.pool = nn.MaxPool3d(2)
+        self.bottleneck = _two_convolutions(widths[-2], widths[-1], "A")
+        self.raise_resolution = nn.ModuleList(
+            nn.ConvTranspose3d(wide, narrow, kernel_size=2, stride=2)
+            for narrow, wide in zip(widths[-2::-1], widths[:0:-1], strict=True)
+        )
+        order = "A" if decoder_activation else ""
+        self.decoder = nn.ModuleList(_two_convolutions(2 * width, width, order) for width in widths[-2::-1])
+        self.classify = nn.Conv3d(widths[0], out_channels, kernel_size=3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        kept, features = [], image
+        for level in self.encoder:
+            kept.append(level(features))
+            features = self.pool(kept[-1])
+        features = self.bottleneck(features)
+        for up, level in zip(self.raise_resolution, self.decoder, strict=True):
+            features = level(torch.cat([kept.pop(), up(features)], dim=1))
+        logits: torch.Tensor = self.classify(features)
+        return logits
+
+
+def _two_convolutions(channels_in: int, channels_out: int, order: str) -> nn.Sequential:
+    """Two 3x3x3 convolutions, each followed by what `order` says: activation A, batch norm N."""
+    shared: dict[str, Any] = {"adn_ordering": order, "act": "relu", "norm": "batch", "padding": 1}
+    pairs = ((channels_in, channels_out), (channels_out, channels_out))
+    return nn.Sequential(*(Convolution(3, *pair, conv_only=not order, **shared) for pair in pairs))
+
+
+class Ensemble(nn.Module):
+    """Several networks of one architecture as one: the logarithm of the mean of their probabilities.
+
+    The softmax of its output is that mean.
+
+    Args:
+        member: the architecture; it is copied, so that every member has weights of its own.
+        count: number of members.
+    """
+
+    def __init__(self, member: nn.Module, count: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(copy.deepcopy(member) for _ in range(count))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Of an image (B, C, X, Y, Z) the logits (B, classes, X, Y, Z)."""
+        total = sum(member(image).float().softmax(dim=1) for member in self.members)
+        return torch.log(total / len(self.members) + 1e-7)
+
+
+def ensemble_of(member: nn.Module, count: int = 1) -> nn.Module:
+    """`count` networks as one; a single one stays what it is, and so do the names of its weights."""
+    return member if count == 1 else Ensemble(member, count)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .dicom_series import write_dicom_series
+from .digits import write_digit_dataset
+from .downloads import decathlon_folder
+from .organs import write_organ_dataset
 from .splits import split_by_patient
 from .vessels import write_vessel_dataset
 
-__all__ = ["split_by_patient", "write_dicom_series", "write_vessel_dataset"]
+__all__ = [
+    "decathlon_folder",
+    "split_by_patient",
+    "write_dicom_series",
+    "write_digit_dataset",
+    "write_organ_dataset",
+    "write_vessel_dataset",
+]

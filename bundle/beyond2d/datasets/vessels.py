@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from ..checks import InputError, check_count
+from ..checks import check_count
 from ..phantoms import VesselSpec, centred_affine, vessel_phantom
-from ..writers import save_volume, staged_folder, write_json
+from ..writers import save_volume
+from .decathlon import write_decathlon
 from .dicom_series import write_dicom_series
-from .splits import split_by_patient
 
 FIELD_OF_VIEW_MM = 192.0
-PARTS = ("imagesTr", "labelsTr", "dataset.json")
+ABOUT = {
+    "name": "vessel phantoms",
+    "description": "Synthetic cerebral angiograms with exact labels; no data of any person",
+    "modality": {"0": "CT"},
+    "labels": {"0": "background", "1": "vessel"},
+}
 
 
 def write_vessel_dataset(
@@ -39,36 +43,15 @@ def write_vessel_dataset(
     Returns:
         The path of `dataset.json`.
     """
-    out_dir = Path(out_dir)
     cases, seed = check_count(cases, 1, "cases"), check_count(seed, 0, "seed")
     size = check_count(size, 1, "size")
     spacing_mm = FIELD_OF_VIEW_MM / size if spacing_mm is None else spacing_mm
     spec = VesselSpec((size, size, size), (spacing_mm, spacing_mm, spacing_mm))
-    for part in PARTS:
-        if (out_dir / part).exists():
-            raise InputError(f"{out_dir}: already holds {part}; choose another folder or move it away")
-    with staged_folder(out_dir) as unfinished:
-        _write_parts(unfinished, cases, seed, spec, dicom)
-    return out_dir / "dataset.json"
 
+    def write_case(folder: Path, index: int) -> dict[str, Any]:
+        return _write_case(folder, f"vessels_{index:03d}", seed + index, spec, dicom)
 
-def _write_parts(folder: Path, cases: int, seed: int, spec: VesselSpec, dicom: bool) -> None:
-    """Writes every case and then the datalist into an empty folder."""
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir()
-    indices = tqdm(range(cases), desc="phantoms", unit="case")
-    records = [_write_case(folder, f"vessels_{i:03d}", seed + i, spec, dicom) for i in indices]
-    split = split_by_patient(records, seed=seed)
-    content = {
-        "name": "vessel phantoms",
-        "description": "Synthetic cerebral angiograms with exact labels; no data of any person",
-        "modality": {"0": "CT"},
-        "labels": {"0": "background", "1": "vessel"},
-        "tensorImageSize": "3D",
-        **{f"num{name.capitalize()}": len(members) for name, members in split.items()},
-        **split,
-    }
-    write_json(folder / "dataset.json", content)
+    return write_decathlon(out_dir, cases, write_case, ABOUT, seed=seed)
 
 
 def _write_case(folder: Path, name: str, seed: int, spec: VesselSpec, dicom: bool) -> dict[str, Any]:

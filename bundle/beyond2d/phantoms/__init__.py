@@ -2,17 +2,26 @@
 
 `centrelines` holds the graph and the curves it is made of, `arteries` grows the tree, `lesions` adds aneurysms
 and malformations, `rendering` turns a graph into voxels, `scene` puts everything together.
+
+`organs` makes abdomens with liver, spleen and kidneys out of the smooth random bodies of `shapes`.
 """
 
 from __future__ import annotations
 
 from .arteries import grow_arteries
 from .centrelines import VesselGraph, VesselKind
+from .digits import DigitPose, DigitSpec, draw_digit, draw_pose, extrude
 from .lesions import add_aneurysms, add_nidus
+from .organs import Organ, OrganPhantom, OrganSpec, organ_phantom
 from .rendering import render_vessels
 from .scene import Phantom, VesselSpec, centred_affine, vessel_phantom
 
 __all__ = [
+    "DigitPose",
+    "DigitSpec",
+    "Organ",
+    "OrganPhantom",
+    "OrganSpec",
     "Phantom",
     "VesselGraph",
     "VesselKind",
@@ -20,7 +29,11 @@ __all__ = [
     "add_aneurysms",
     "add_nidus",
     "centred_affine",
+    "draw_digit",
+    "draw_pose",
+    "extrude",
     "grow_arteries",
+    "organ_phantom",
     "render_vessels",
     "vessel_phantom",
 ]

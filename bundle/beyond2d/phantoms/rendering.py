@@ -50,7 +50,7 @@ def render_vessels(
     pieces = _straight_pieces(graph, side_mm)
     for group, reach in _grouped_by_reach(pieces, side_mm, voxel_mm):
         _splat(fraction, vessels, group, reach, side_mm, voxel_mm)
-    return _average(fraction, splits), _average(vessels, splits)
+    return average_blocks(fraction, splits), average_blocks(vessels, splits)
 
 
 def _straight_pieces(graph: VesselGraph, longest_mm: float) -> Pieces:
@@ -143,7 +143,7 @@ def _share_of_vessel(pieces: Pieces, offsets_mm: list[Volume], side_mm: float) -
     return np.asarray(column(heights) * np.clip(0.5 + (column(middles) - distance) / np.float32(side_mm), 0, 1))
 
 
-def _average(volume: Volume, splits: NDArray[np.int64]) -> Volume:
+def average_blocks(volume: Volume, splits: NDArray[np.int64]) -> Volume:
     """Mean over blocks of `splits` voxels."""
     if (splits == 1).all():
         return volume

@@ -44,12 +44,7 @@ class VesselSpec:
     noise_hu: float = 20.0
 
     def __post_init__(self) -> None:
-        if len(self.size) != 3:
-            raise InputError(f"size must be three numbers of voxels, got {self.size}")
-        for length in self.size:
-            check_count(length, MIN_SIZE, "size")
-        if len(self.spacing_mm) != 3 or not all(isinstance(s, Real) and 0 < s < np.inf for s in self.spacing_mm):
-            raise InputError(f"spacing_mm must be three lengths above 0, got {self.spacing_mm}")
+        check_grid(self.size, self.spacing_mm)
         if self.num_aneurysms is not None:
             check_count(self.num_aneurysms, 0, "num_aneurysms")
         if not 0 <= self.noise_hu < np.inf:
@@ -76,6 +71,16 @@ def vessel_phantom(seed: int, spec: VesselSpec) -> Phantom:
     volume += vessels
     volume += np.float32(spec.noise_hu) * rng.standard_normal(spec.size, dtype=np.float32)
     return Phantom(volume, (fraction >= 0.5).astype(np.uint8), graph)
+
+
+def check_grid(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
+    """Three numbers of voxels that are enough for a phantom, and three lengths."""
+    if len(size) != 3:
+        raise InputError(f"size must be three numbers of voxels, got {size}")
+    for length in size:
+        check_count(length, MIN_SIZE, "size")
+    if len(spacing_mm) != 3 or not all(isinstance(s, Real) and 0 < s < np.inf for s in spacing_mm):
+        raise InputError(f"spacing_mm must be three lengths above 0, got {spacing_mm}")
 
 
 def centred_affine(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Floats:

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from .angles import AnglesFile, read_angles_file, write_angles_file
 from .cases import load_cases
+from .decathlon import DataList, read_datalist
+from .digits import load_digits
+from .idx import Digits, read_idx_digits
+from .plans import fold_cases, plan_text, read_plan
 from .views import ViewsReader
-from .volumes import VolumeReader
+from .volumes import LabelReader, VolumeReader
 from .weights import threshold_for, weights_for
 
 __all__ = [
     "AnglesFile",
+    "DataList",
+    "Digits",
+    "LabelReader",
     "ViewsReader",
     "VolumeReader",
+    "fold_cases",
     "load_cases",
+    "load_digits",
+    "plan_text",
     "read_angles_file",
+    "read_datalist",
+    "read_idx_digits",
+    "read_plan",
     "threshold_for",
     "weights_for",
     "write_angles_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .segmentation import ClassNumbersd, FinishedMaskd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
     Projectd,
@@ -26,9 +27,14 @@ from .volumes import (
 
 __all__ = [
     "BackProjectd",
+    "ClassNumbersd",
+    "FinishedMaskd",
     "Isotropic",
     "Isotropicd",
+    "KnownOneHotd",
     "OtsuLabeld",
+    "PlacesToCropd",
+    "PlannedIntensityd",
     "Projectd",
     "RandDetectorNoised",
     "RandPoseJitterd",
@@ -36,6 +42,7 @@ __all__ = [
     "RandWindowd",
     "Refined",
     "SameGridd",
+    "SparseSlicesd",
     "SquarePad",
     "SquarePadd",
     "ViewAnglesd",

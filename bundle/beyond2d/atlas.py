@@ -1,0 +1,68 @@
+"""Segmentation without a network: what the labels alone tell, for a network to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, zoom
+
+from .checks import IGNORED
+
+Label = NDArray[np.uint8]
+Shares = NDArray[np.float32]
+
+# Every label is brought to a grid of so many voxels along each axis before the mean is taken.
+GRID = 48
+
+
+def mean_label(labels: Iterable[Label], num_classes: int) -> Shares:
+    """How often each class is at each place, (classes, 48, 48, 48), over labels (X, Y, Z) of any sizes.
+
+    Places count relative to the volume's edges. Voxels that nobody labelled count for nothing.
+    """
+    total = np.zeros((num_classes, GRID, GRID, GRID), np.float32)
+    for label in labels:
+        stretch = [GRID / size for size in label.shape]
+        near = zoom(label, stretch, order=0, mode="nearest", grid_mode=True)
+        for number in range(num_classes):
+            total[number] += near == number
+    return total / np.maximum(total.sum(0), 1)
+
+
+def fit_label(shares: Shares, shape: Sequence[int]) -> Label:
+    """The class that is most frequent at each place of a volume of `shape` (X, Y, Z)."""
+    stretch = [size / GRID for size in shape]
+    fitted = [zoom(share, stretch, order=1, mode="nearest", grid_mode=True) for share in shares]
+    return np.argmax(fitted, axis=0).astype(np.uint8)
+
+
+def between_slices(label: Label, num_classes: int, axis: int) -> Label:
+    """A label (X, Y, Z) with the slices that are `IGNORED` filled in from the labelled ones along `axis`.
+
+    Between two slices each class's signed distance from its edge is interpolated, and the class that lies deepest
+    wins; beyond the first and the last one these are repeated.
+    """
+    moved = np.moveaxis(label, axis, 0)
+    drawn = np.flatnonzero((moved != IGNORED).any(axis=(1, 2)))
+    depths = np.stack([_depths(moved[index], num_classes) for index in drawn])
+    places = np.interp(np.arange(len(moved)), drawn, np.arange(len(drawn)))
+    filled = np.empty(moved.shape, np.uint8)
+    for index, place in enumerate(places):
+        low = int(place)
+        high, share = min(low + 1, len(drawn) - 1), place - low
+        filled[index] = ((1 - share) * depths[low] + share * depths[high]).argmax(0)
+    return np.moveaxis(filled, 0, axis)
+
+
+def _depths(image: NDArray[np.uint8], num_classes: int) -> NDArray[np.float64]:
+    """How deep inside of each class a pixel lies, in pixels, negative outside: (classes, rows, columns)."""
+    far = float(sum(image.shape))
+    depths = []
+    for number in range(num_classes):
+        inside = image == number
+        within = distance_transform_edt(inside) if not inside.all() else np.full(image.shape, far)
+        outside = distance_transform_edt(~inside) if inside.any() else np.full(image.shape, far)
+        depths.append(within - outside)
+    return np.stack(depths)

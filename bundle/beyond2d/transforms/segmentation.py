@@ -1,0 +1,209 @@
+"""Dictionary transforms of the segmentation: intensities by plan, class numbers, sparse labels, finished masks."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.networks import one_hot
+from monai.transforms import KeepLargestConnectedComponent, MapTransform
+
+from ..checks import IGNORED, InputError, check_choice
+from .items import Data, like
+
+# Beyond these percentiles of an image's own intensities lie spikes, which z-scores should not be stretched by.
+OWN_RANGE = (0.5, 99.5)
+SCHEMES = ("clip", "zscore")
+
+
+class PlannedIntensityd(MapTransform):
+    """Scale each channel of an image (C, X, Y, Z) as the plan says.
+
+    `clip` cuts to fixed intensities and scales by the mean and deviation of the data set's foreground (CT);
+    `zscore` cuts to the image's own range and scales by its own mean and deviation.
+    """
+
+    def __init__(self, keys: KeysCollection, intensity: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(keys)
+        self.intensity = [{**entry, "scheme": check_choice(entry["scheme"], SCHEMES, "scheme")} for entry in intensity]
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            image = output[key]
+            if image.shape[0] != len(self.intensity):
+                name = image.meta.get("filename_or_obj", key)
+                raise InputError(
+                    f"{name}: expected {len(self.intensity)} channels, as the plan has it, got {image.shape[0]}"
+                )
+            channels = [scaled(channel, scheme) for channel, scheme in zip(image, self.intensity, strict=True)]
+            output[key] = like(torch.stack([torch.as_tensor(channel) for channel in channels]), image)
+        return output
+
+
+def scaled(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
+    """One channel (X, Y, Z), scaled by a scheme of the plan."""
+    values = channel.as_subclass(torch.Tensor).float()
+    if scheme["scheme"] == "clip":
+        return (values.clip(scheme["low"], scheme["high"]) - scheme["mean"]) / scheme["std"]
+    low, high = np.percentile(values.numpy(), OWN_RANGE)
+    values = values.clip(float(low), float(high))
+    return (values - values.mean()) / values.std().clip(min=1e-6)
+
+
+class ClassNumbersd(MapTransform):
+    """Turn label values into class numbers 0, 1, 2, … in the order of `values`, and `ignore_label` into `IGNORED`.
+
+    A label file with any other value is refused. Items without a label pass.
+    """
+
+    def __init__(self, keys: KeysCollection, values: Sequence[int], ignore_label: int | None = None) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.numbers = {int(value): number for number, value in enumerate(values)}
+        if ignore_label is not None:
+            self.numbers[int(ignore_label)] = IGNORED
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            label = output[key]
+            found = set(torch.unique(label.as_subclass(torch.Tensor)).tolist())
+            if unknown := sorted(found - set(self.numbers)):
+                name = label.meta.get("filename_or_obj", key)
+                known = ", ".join(map(str, self.numbers))
+                raise InputError(f"{name}: expected the label values {known}, got {unknown[0]:g} as well")
+            numbers = torch.zeros_like(label.as_subclass(torch.Tensor))
+            for value, number in self.numbers.items():
+                numbers[label == value] = number
+            output[key] = like(numbers, label)
+        return output
+
+
+class SparseSlicesd(MapTransform):
+    """Keep a label on a share of its slices and forget the rest, as where a person drew only some.
+
+    The slices are spread evenly over those that show any class; at least one stays. Which share of the spread they
+    start at depends on the case's name and `seed` alone, so that a case has the same slices in every epoch.
+
+    Args:
+        keys: labels (1, X, Y, Z) of class numbers.
+        fraction: share of all slices that stays labelled; 1 keeps everything.
+        axis: 0, 1 or 2, across which the slices lie.
+        seed: chooses other slices.
+        names: where to keep a mask (1, X, Y, Z) of what is still labelled; None keeps none.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, fraction: float, axis: int = 1, seed: int = 0, names: str | None = None
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        if not 0 < fraction <= 1:
+            raise InputError(f"labelled_fraction must be above 0 and at most 1, got {fraction}")
+        self.fraction, self.axis, self.seed, self.names = fraction, axis, seed, names
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            label = output[key]
+            keep = torch.zeros(label.shape[1:], dtype=torch.bool)
+            keep.index_fill_(self.axis, torch.as_tensor(self.slices_of(label)), True)
+            output[key] = like(torch.where(keep, label.as_subclass(torch.Tensor), float(IGNORED)), label)
+            if self.names is not None:
+                output[self.names] = like(keep[None].float(), label)
+        return output
+
+    def slices_of(self, label: torch.Tensor) -> list[int]:
+        """The slices of a label (1, X, Y, Z) that stay."""
+        size = label.shape[1 + self.axis]
+        if self.fraction == 1:
+            return list(range(size))
+        other = [axis for axis in range(4) if axis != 1 + self.axis]
+        shown = torch.nonzero((label.as_subclass(torch.Tensor) > 0).sum(dim=other)).ravel().tolist() or [size // 2]
+        count = min(max(1, round(self.fraction * size)), len(shown))
+        name = Path(str(getattr(label, "meta", {}).get("filename_or_obj", ""))).name
+        start = np.random.default_rng([self.seed, zlib.crc32(name.encode())]).uniform()
+        return [shown[int((position + start) * len(shown) / count)] for position in range(count)]
+
+
+class PlacesToCropd(MapTransform):
+    """Choose places of a label (1, X, Y, Z) that patches may be cut around, for MONAI's `RandCropByPosNegLabeld`.
+
+    The item gets `<key>_fg_indices`, as many voxels of each class that is there, and `<key>_bg_indices`, voxels of
+    the rest: flat indices, `count` of either at most, so that a large scan does not keep a list of all its voxels.
+    """
+
+    def __init__(self, keys: KeysCollection, count: int = 10_000) -> None:
+        super().__init__(keys)
+        self.count = count
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            flat = output[key].as_subclass(torch.Tensor).ravel()
+            classes = [number for number in torch.unique(flat).tolist() if number not in (0, IGNORED)]
+            share = self.count // max(1, len(classes))
+            places = [_some_of(torch.nonzero(flat == number).ravel(), share) for number in classes]
+            output[f"{key}_fg_indices"] = torch.cat([*places, torch.zeros(0, dtype=torch.long)])
+            output[f"{key}_bg_indices"] = _some_of(torch.nonzero(flat == 0).ravel(), self.count)
+        return output
+
+
+def _some_of(places: torch.Tensor, count: int) -> torch.Tensor:
+    """At most `count` of some places, spread evenly."""
+    return places[:: max(1, -(-len(places) // max(1, count)))]
+
+
+class KnownOneHotd(MapTransform):
+    """Turn logits (classes, X, Y, Z) and class numbers (1, X, Y, Z) into 0/1 maps of each class, for metrics.
+
+    Voxels that nobody labelled are 0 in every map of both, and so count for nothing. Of the stacked outputs of a
+    network with deep supervision the first, the finest, is taken.
+    """
+
+    def __init__(self, keys: KeysCollection = "pred", label_key: str = "label") -> None:
+        super().__init__(keys)
+        self.label_key = label_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        label = output[self.label_key]
+        known = label != IGNORED
+        for key in self.key_iterator(output):
+            logits = output[key] if output[key].ndim == label.ndim else output[key][0]
+            num_classes = logits.shape[0]
+            chosen = one_hot(logits.argmax(dim=0, keepdim=True), num_classes, dim=0)
+            output[key] = chosen * known
+            output[self.label_key] = one_hot(label * known, num_classes, dim=0) * known
+        return output
+
+
+class FinishedMaskd(MapTransform):
+    """Turn probabilities (classes, X, Y, Z) into a mask (1, X, Y, Z) of label values.
+
+    Args:
+        keys: what the network predicted, after the softmax.
+        values: the label value of each class.
+        keep_largest: label values of which only the largest connected part stays.
+    """
+
+    def __init__(self, keys: KeysCollection, values: Sequence[int], keep_largest: Sequence[int] = ()) -> None:
+        super().__init__(keys)
+        self.values = [int(value) for value in values]
+        numbers = [self.values.index(int(value)) for value in keep_largest]
+        self.clean = KeepLargestConnectedComponent(applied_labels=numbers, independent=True) if numbers else None
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            probabilities = output[key]
+            classes: Any = like(probabilities.as_subclass(torch.Tensor).argmax(dim=0, keepdim=True), probabilities)
+            if self.clean is not None:
+                classes = self.clean(classes)
+            table = torch.tensor(self.values, device=classes.device)
+            output[key] = like(table[classes.as_subclass(torch.Tensor).long()], probabilities)
+        return output
