@@ -81,7 +81,7 @@ def phantom(
         out: folder for the data set; refused if it holds one already.
         cases: number of patients, or of digits: if not given 49 vessels, 12 organs, or all digits of the source.
         size: voxels along each axis: 384 for vessels, 96 for organs if not given.
-        spacing_mm: voxel size; by default vessels are 192 mm wide and organs 400 mm.
+        spacing_mm: voxel size; by default vessels are 192 mm wide and organs 360 mm.
         seed: the first patient's seed; the others count on from it.
         dicom: write each image of vessels as a DICOM series instead of NIfTI.
         source: folder of MNIST's idx files, to make the digits from.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ..writers import whole_file
 
-_BACKGROUND = "#10141b"
-_INK = "#e8ecf2"
+BACKGROUND = "#10141b"
+INK = "#e8ecf2"
 # Told apart with any colour vision: the set of Okabe and Ito without its black.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 # A row a plane: its name, the axis across it, and the axes to the right and up of the page, in RAS.
@@ -49,7 +49,7 @@ def overlay_picture(
     to_ras = nib.io_orientation(affine)
     turned = [nib.apply_orientation(volume, to_ras) for volume in (image, mask, *([] if truth is None else [truth]))]
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(to_ras[:, 0])]
-    figure = Figure(figsize=(2.6 * NUM_SLICES, 9.2), facecolor=_BACKGROUND, layout="constrained")
+    figure = Figure(figsize=(2.6 * NUM_SLICES, 9.2), facecolor=BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(PLANES), NUM_SLICES, squeeze=False)
     grey = _grey(turned[0])
@@ -57,9 +57,9 @@ def overlay_picture(
         for axes, index in zip(row, _slices(turned[1], across), strict=True):
             images = [np.moveaxis(volume, (right, up, across), (1, 0, 2))[..., index] for volume in (grey, *turned[1:])]
             _draw(axes, images, spacing_mm[up] / spacing_mm[right], flip=right == 0)
-            axes.set_title(f"{name} {index + 1}", color=_INK, fontsize=9)
+            axes.set_title(f"{name} {index + 1}", color=INK, fontsize=9)
     _legend(figure, names, truth is not None)
-    figure.suptitle(title, color=_INK, fontsize=14)
+    figure.suptitle(title, color=INK, fontsize=14)
     with whole_file(path) as hidden:
         figure.savefig(hidden, format="png", dpi=100)
 
@@ -103,4 +103,4 @@ def _legend(figure: Figure, names: Sequence[str], has_truth: bool) -> None:
     if has_truth:
         handles.append(Line2D([], [], color="white", label="truth"))
     columns = min(len(handles), 5)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=_INK)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK)
