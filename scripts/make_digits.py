@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
-import platform
 import shutil
 import time
 from collections.abc import Iterable
@@ -29,13 +27,14 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from publishing import fill_marks, machine, sha256
 
 from beyond2d import __version__
 from beyond2d.datasets import write_digit_dataset
 from beyond2d.report.digits import CASE_COLUMNS, NAMES
 from beyond2d.report.tables import Table, summary_table
 from beyond2d.workflow import home, open_workflow, run_task
-from beyond2d.writers import whole_file, write_bytes, write_csv, write_json
+from beyond2d.writers import whole_file, write_csv, write_json
 
 CONFIGS = home() / "configs" / "digits"
 MODELS = home() / "models" / "digits"
@@ -116,12 +115,7 @@ def publish(options: argparse.Namespace) -> None:
     write_csv(MODELS / "cases.csv", rows, CASE_COLUMNS)
     with whole_file(PICTURE) as hidden:
         shutil.copy(options.folder / "scores" / trained[0] / "confusion.png", hidden)
-    page = CARD.read_text(encoding="utf-8")
-    for name, table in tables(options, trained, rows).items():
-        head, rest = page.split(f"<!-- {name}: begin -->")
-        tail = rest.split(f"<!-- {name}: end -->")[1]
-        page = f"{head}<!-- {name}: begin -->\n\n{table.markdown()}\n\n<!-- {name}: end -->{tail}"
-    write_bytes(CARD, page.encode())
+    fill_marks(CARD, tables(options, trained, rows))
 
 
 def read_answers(options: argparse.Namespace, trained: Iterable[str]) -> list[dict[str, Any]]:
@@ -149,7 +143,7 @@ def record(options: argparse.Namespace, trained: Iterable[str]) -> dict[str, Any
         + (f" --minutes {options.minutes:g}" if options.minutes else ""),
         "seed": options.seed,
         "precision": "float32",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
         "trainings": {TRAININGS[name][2]: training_record(options, name) for name in trained},
     }
 
@@ -161,7 +155,7 @@ def training_record(options: argparse.Namespace, name: str) -> dict[str, Any]:
     return {
         **scores["methods"][TRAININGS[name][0]],
         "progress": last["progress"],
-        "sha256 of model.pt, not shipped": hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest(),
+        "sha256 of model.pt, not shipped": sha256(folder / "model.pt"),
     }
 
 

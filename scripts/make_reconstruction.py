@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import LoadImage
+from publishing import fill_marks, machine, sha256
 
 from beyond2d import __version__
 from beyond2d.datasets import write_vessel_dataset
@@ -37,7 +36,7 @@ from beyond2d.readers import VolumeReader
 from beyond2d.report.tables import CASE_COLUMNS, Table, comparison_table, summary_table
 from beyond2d.transforms import Isotropic
 from beyond2d.workflow import home, run_task
-from beyond2d.writers import save_volume, whole_file, write_bytes, write_csv, write_json
+from beyond2d.writers import save_volume, whole_file, write_csv, write_json
 
 MODELS = home() / "models" / "reconstruction"
 CARD = home() / "docs" / "reconstruction.md"
@@ -209,14 +208,14 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
     split = " / ".join(str(len(datalist[section])) for section in ("training", "validation", "test"))
     return {
         "beyond2d_version": __version__,
-        "sha256": {str(path.relative_to(MODELS)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "sha256": {str(path.relative_to(MODELS)): sha256(path) for path in files},
         "data": f"{options.cases} synthetic vessel trees, {options.size} cubed, {options.spacing_mm} mm, seeds 0 to "
         f"{options.cases - 1}; split by patient {split}",
         "command": f"python scripts/make_reconstruction.py --size {options.size} --spacing_mm {options.spacing_mm}",
         "seed": options.seed,
         "training": progress,
         "precision": "bfloat16 autocast in training and evaluation",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
         "thresholds": thresholds(options),
         "reprojection_errors": reprojection_errors(options),
     }
@@ -248,18 +247,11 @@ def publish(options: argparse.Namespace) -> None:
     rows = read_scores(options)
     write_json(MODELS / "record.json", record(options))
     write_csv(MODELS / "cases.csv", rows, ("evaluation", "physics", "condition", *CASE_COLUMNS))
-    page = CARD.read_text(encoding="utf-8")
-    for name, text in tables(options, rows).items():
-        if f"<!-- {name}: begin -->" not in page:
-            continue  # the card tells less than is known; everything stands in cases.csv
-        head, rest = page.split(f"<!-- {name}: begin -->")
-        tail = rest.split(f"<!-- {name}: end -->")[1]
-        page = f"{head}<!-- {name}: begin -->\n\n{text}\n\n<!-- {name}: end -->{tail}"
-    write_bytes(CARD, page.encode())
+    fill_marks(CARD, tables(options, rows))
 
 
-def tables(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The Markdown of every table of the card, by name."""
+def tables(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Table]:
+    """Every table of the card, by name; some are not shown there, everything stands in cases.csv."""
     both = ("unet", "autoencoder")
     phantoms = [row for row in rows if row["case"].startswith("vessels_")]
     real = [row for row in rows if not row["case"].startswith("vessels_")]
@@ -274,7 +266,7 @@ def tables(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str,
     found["sum"] = comparison_table(of(phantoms, "noise", ("sum",)), METHODS, "iou", {})
     found["uneven"] = comparison_table(of(phantoms, "noise", ("uneven",)), METHODS, "iou", {})
     found["refine"] = refinement_table(options)
-    return {name: table.markdown() for name, table in found.items()}
+    return found
 
 
 def refinement_table(options: argparse.Namespace) -> Table:

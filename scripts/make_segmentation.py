@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from publishing import fill_marks, machine, sha256
 
+from beyond2d import __version__
 from beyond2d.ensembles import write_ensemble
 from beyond2d.report.curves import curves_picture
 from beyond2d.report.segmentation import CASE_COLUMNS, MEAN
@@ -255,7 +256,8 @@ def record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str,
             for method in dict.fromkeys(row["method"] for row in means)
         },
         "sha256": {name: sha256(MODELS / name) for name in ("model.pt", "plan.yaml")},
-        **machine(),
+        "machine": machine(),
+        "beyond2d_version": __version__,
     }
 
 
@@ -276,9 +278,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=30, help="of our recipe")
-    parser.add_argument("--report_epochs", type=int, default=8, help="of the report's: as many as take as long as ours")
-    parser.add_argument("--variant_epochs", type=int, default=3, help="of each of the report's losses")
-    parser.add_argument("--sparse_epochs", type=int, default=100, help="on 20 volumes, 10 steps each")
+    parser.add_argument("--report_epochs", type=int, default=5, help="of the report's recipe")
+    parser.add_argument("--variant_epochs", type=int, default=2, help="of each of the report's losses")
+    parser.add_argument("--sparse_epochs", type=int, default=60, help="on 20 volumes, 10 steps each")
     parser.add_argument("--size", type=int, nargs=3, default=[40, 56, 40], help="that the report's recipe resizes to")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -6,11 +6,9 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from beyond2d import __version__
 from beyond2d.report.tables import Table
 from beyond2d.writers import write_bytes
 
@@ -26,17 +24,10 @@ def fill_marks(page: Path, tables: Mapping[str, Table]) -> None:
     write_bytes(page, text.encode())
 
 
-def machine() -> dict[str, Any]:
+def machine() -> str:
     """What a figure was measured with."""
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
-    return {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "beyond2d_version": __version__,
-    }
+    device = f"{torch.cuda.get_device_name(0)}, " if torch.cuda.is_available() else ""
+    return f"{device}{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def sha256(path: Path) -> str:

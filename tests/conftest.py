@@ -7,9 +7,26 @@ import torch
 from monai.bundle import ConfigParser
 
 from beyond2d.datasets import write_organ_dataset, write_vessel_dataset
+from beyond2d.readers import plan_text
 from beyond2d.workflow import config_files
 
 SIZE, SPACING_MM = 32, 4.0
+# For the organs below, with a network of some thousand parameters.
+PLAN = {
+    "channels": ["CT"],
+    "labels": {0: "background", 1: "liver", 2: "spleen", 3: "kidneys"},
+    "ignore_label": None,
+    "spacing_mm": [11.25, 11.25, 22.5],
+    "intensity": [{"scheme": "clip", "low": -100.0, "high": 250.0, "mean": 80.0, "std": 60.0}],
+    "patch_size": [16, 16, 8],
+    "batch_size": 2,
+    "patches_per_case": 1,
+    "mirror_axes": [1],
+    "kernel_size": [[3, 3, 1], [3, 3, 3], [3, 3, 3]],
+    "strides": [[1, 1, 1], [2, 2, 1], [2, 2, 2]],
+    "features": [4, 8, 8],
+    "keep_largest": [],
+}
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -37,10 +54,11 @@ def organs(tmp_path_factory):
     return folder
 
 
-def new_network(model=None):
-    """An untrained network of the reconstruction, as its configs describe it."""
+def new_network(model=None, system="reconstruction", **overrides):
+    """An untrained network of a system, as its configs describe it."""
     parser = ConfigParser()
-    parser.read_config(config_files("reconstruction", "infer", model))
+    parser.read_config(config_files(system, "infer", model))
+    parser.update(overrides)
     torch.manual_seed(0)
     return parser.get_parsed_content("network_def")
 
@@ -51,6 +69,16 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     torch.save(new_network().state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(tmp_path_factory):
+    """A folder as a segmentation's training leaves it, with a plan and the weights of an untrained network."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    (folder / "plan.yaml").write_text(plan_text(PLAN), encoding="utf-8")
+    network = new_network(system="segmentation", plan_file=str(folder / "plan.yaml"))
+    torch.save(network.state_dict(), folder / "model.pt")
+    return folder
 
 
 @pytest.fixture

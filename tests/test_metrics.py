@@ -9,7 +9,15 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 
 from beyond2d.checks import InputError
-from beyond2d.metrics import FIGURES, best_threshold, bootstrap_interval, score, summarise
+from beyond2d.metrics import (
+    FIGURES,
+    best_threshold,
+    bootstrap_interval,
+    class_dice,
+    class_scores,
+    score,
+    summarise,
+)
 
 SPACING_MM = (0.5, 0.8, 1.5)
 EMPTY = np.zeros((8, 9, 10), dtype=np.float32)
@@ -211,3 +219,50 @@ def test_the_best_threshold_needs_a_case_and_bears_an_empty_truth():
         best_threshold([])
     values, mask = two_trees(0)
     assert 0 <= best_threshold([(values, mask), (np.zeros_like(values), np.zeros_like(mask))]) <= 1
+
+
+def class_maps(seed: int, num_classes: int = 4, shape=(20, 18, 16)) -> tuple[np.ndarray, np.ndarray]:
+    """Two volumes of smooth blobs of classes that partly agree."""
+    rng = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(rng.normal(size=(num_classes, *shape)), (0, 2, 2, 2))
+    shaken = fields + ndimage.gaussian_filter(rng.normal(size=fields.shape), (0, 2, 2, 2)) / 2
+    return shaken.argmax(axis=0).astype(np.uint8), fields.argmax(axis=0).astype(np.uint8)
+
+
+def test_figures_of_each_class_are_those_of_its_own_masks():
+    prediction, truth = class_maps(0)
+    rows = class_scores(prediction, truth, SPACING_MM, 4)
+    assert len(rows) == 3
+    for number, row in enumerate(rows, 1):
+        single = score((prediction == number).astype(np.float32), truth == number, SPACING_MM)
+        assert 0 < single["dice"] < 1
+        assert {name: row[name] for name in ("dice", "nsd", "hd95_mm")} == pytest.approx(
+            {name: single[name] for name in ("dice", "nsd", "hd95_mm")}
+        )
+        assert row["dice"] == class_dice(prediction, truth, number)
+
+
+def test_volumes_of_each_class_are_in_millilitres():
+    prediction, truth = class_maps(1)
+    for number, row in enumerate(class_scores(prediction, truth, SPACING_MM, 4), 1):
+        assert row["volume_ml"] == pytest.approx(np.count_nonzero(prediction == number) * 0.5 * 0.8 * 1.5 / 1000)
+        assert row["truth_ml"] == pytest.approx(np.count_nonzero(truth == number) * 0.5 * 0.8 * 1.5 / 1000)
+
+
+def test_a_class_that_neither_volume_has_says_nothing_and_one_that_one_has_is_wrong():
+    prediction, truth = EMPTY.copy(), EMPTY.copy()
+    truth[2:5, 2:5, 2:5] = 1
+    prediction[2:5, 2:5, 2:5] = 3
+    missed, absent, invented = class_scores(prediction, truth, SPACING_MM, 4)
+    for row in (missed, invented):
+        assert (row["dice"], row["nsd"]) == (0.0, 0.0)
+        assert math.isnan(row["hd95_mm"])
+    assert all(math.isnan(absent[figure]) for figure in ("dice", "nsd", "hd95_mm"))
+    assert (absent["volume_ml"], absent["truth_ml"]) == (0.0, 0.0)
+    assert math.isnan(class_dice(EMPTY, EMPTY, 1))
+
+
+def test_dice_of_a_class_is_twice_what_is_shared():
+    prediction, truth = np.array([[[1, 1, 2, 2, 0]]]), np.array([[[1, 2, 2, 2, 1]]])
+    assert class_dice(prediction, truth, 1) == 2 * 1 / 4
+    assert class_dice(prediction, truth, 2) == 2 * 2 / 5

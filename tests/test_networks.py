@@ -1,10 +1,11 @@
-"""The paper's network, held to the paper's own figures."""
+"""Networks of papers, held to the papers' own figures and layers; and several networks as one."""
 
 import pytest
 import torch
+from torch import nn
 from torchinfo import summary
 
-from beyond2d.networks import DenoisingAutoencoder
+from beyond2d.networks import DenoisingAutoencoder, VolumetricUNet, ensemble_of
 
 
 def test_parameters_are_the_papers():
@@ -24,3 +25,162 @@ def test_output_has_the_inputs_size():
     network = DenoisingAutoencoder().eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 1, 16, 24, 8)).shape == (2, 1, 16, 24, 8)
+
+
+# The layers of the report's tables in the order they run, as this project reads them: what a layer is, its channels in
+# and out, its kernel, and what follows it.
+NETWORK_1 = """
+    Conv3d            1   32  3  ReLU BatchNorm3d
+    Conv3d           32   32  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d           32   64  3  ReLU BatchNorm3d
+    Conv3d           64   64  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d           64  128  3  ReLU BatchNorm3d
+    Conv3d          128  128  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d          128  256  3  ReLU BatchNorm3d
+    Conv3d          256  256  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d          256  512  3  ReLU
+    Conv3d          512  512  3  ReLU
+    ConvTranspose3d 512  256  2
+    Conv3d          512  256  3
+    Conv3d          256  256  3
+    ConvTranspose3d 256  128  2
+    Conv3d          256  128  3
+    Conv3d          128  128  3
+    ConvTranspose3d 128   64  2
+    Conv3d          128   64  3
+    Conv3d           64   64  3
+    ConvTranspose3d  64   32  2
+    Conv3d           64   32  3
+    Conv3d           32   32  3
+    Conv3d           32    2  3
+"""
+NETWORK_2 = """
+    Conv3d            1   32  3  ReLU BatchNorm3d
+    Conv3d           32   32  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d           32   64  3  ReLU BatchNorm3d
+    Conv3d           64   64  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d           64  128  3  ReLU BatchNorm3d
+    Conv3d          128  128  3  ReLU BatchNorm3d
+    MaxPool3d                 2
+    Conv3d          128  256  3  ReLU
+    Conv3d          256  256  3  ReLU
+    ConvTranspose3d 256  128  2
+    Conv3d          256  128  3
+    Conv3d          128  128  3
+    ConvTranspose3d 128   64  2
+    Conv3d          128   64  3
+    Conv3d           64   64  3
+    ConvTranspose3d  64   32  2
+    Conv3d           64   32  3
+    Conv3d           32   32  3
+    Conv3d           32    2  3
+"""
+
+
+def described(layer):
+    """The name of a layer that computes on its own, and with it the numbers of a table of layers."""
+    name = type(layer).__name__
+    if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+        assert len(set(layer.kernel_size)) == 1
+        assert layer.bias is not None
+        assert layer.stride == ((2, 2, 2) if isinstance(layer, nn.ConvTranspose3d) else (1, 1, 1))
+        return [name, str(layer.in_channels), str(layer.out_channels), str(layer.kernel_size[0])]
+    return [name, str(layer.kernel_size)] if isinstance(layer, nn.MaxPool3d) else [name]
+
+
+def layers_as_they_run(network, image):
+    """The words of a table of layers, from hooks on every module without parts."""
+    words = []
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(lambda layer, *_: words.extend(described(layer))) for module in leaves]
+    with torch.no_grad():
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    return words
+
+
+@pytest.mark.parametrize(("levels", "table"), [(5, NETWORK_1), (4, NETWORK_2)])
+def test_layers_of_the_volumetric_unet_are_the_reports(levels, table):
+    network = VolumetricUNet(levels=levels)
+    size = 2 * 2 ** (levels - 1)
+    assert layers_as_they_run(network, torch.zeros(1, 1, size, size, size)) == table.split()
+
+
+@pytest.mark.parametrize(("levels", "count"), [(5, 22_578_946), (4, 5_602_306)])
+def test_parameters_of_the_volumetric_unet_are_the_reports(levels, count):
+    for decoder_activation in (False, True):
+        with torch.device("meta"):
+            network = VolumetricUNet(levels=levels, decoder_activation=decoder_activation)
+        assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_decoder_activation_puts_a_relu_behind_each_of_its_convolutions_and_no_parameter():
+    torch.manual_seed(0)
+    plain, active = VolumetricUNet(levels=4), VolumetricUNet(levels=4, decoder_activation=True)
+    image = torch.randn(1, 1, 8, 8, 8)
+    head, decoder = NETWORK_2.split("ConvTranspose3d", 1)
+    decoder = [line + (" ReLU" if "Conv3d " in line else "") for line in decoder.rstrip().split("\n")[1:-1]]
+    last = NETWORK_2.rstrip().split("\n")[-1]
+    expected = "\n".join([head, "ConvTranspose3d 256 128 2", *decoder, last])
+    assert layers_as_they_run(active, image) == expected.split()
+    active.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert not torch.allclose(plain.eval()(image), active.eval()(image))
+
+
+def test_the_volumetric_unet_takes_any_channels_classes_and_sides():
+    network = VolumetricUNet(levels=3, in_channels=2, out_channels=5).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(2, 2, 8, 12, 16)).shape == (2, 5, 8, 12, 16)
+
+
+def test_the_volumetric_unet_puts_each_levels_map_beside_what_comes_up_to_it():
+    """Against a literal pass through its parts."""
+    torch.manual_seed(0)
+    network = VolumetricUNet(levels=3).eval()
+    image = torch.randn(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        fine = network.encoder[0](image)
+        middle = network.encoder[1](network.pool(fine))
+        deep = network.bottleneck(network.pool(middle))
+        up = network.decoder[0](torch.cat([middle, network.raise_resolution[0](deep)], dim=1))
+        up = network.decoder[1](torch.cat([fine, network.raise_resolution[1](up)], dim=1))
+        assert torch.equal(network(image), network.classify(up))
+
+
+def small_network():
+    return nn.Conv3d(1, 3, kernel_size=3, padding=1)
+
+
+def test_an_ensemble_gives_the_mean_of_its_members_probabilities():
+    torch.manual_seed(0)
+    ensemble = ensemble_of(small_network(), 3)
+    for member in ensemble.members:
+        member.reset_parameters()
+    image = torch.randn(2, 1, 4, 4, 4)
+    with torch.no_grad():
+        single = torch.stack([member(image).softmax(dim=1) for member in ensemble.members])
+        mean = ensemble(image).softmax(dim=1)
+    assert (single[0] - single[1]).abs().max() > 0.01  # members have weights of their own
+    torch.testing.assert_close(mean, single.mean(dim=0), atol=1e-6, rtol=1e-5)
+
+
+def test_an_ensemble_stays_finite_where_all_members_are_sure():
+    ensemble = ensemble_of(small_network(), 2)
+    for member in ensemble.members:
+        nn.init.zeros_(member.weight)
+        member.bias.data = torch.tensor([500.0, 0.0, -500.0])
+    with torch.no_grad():
+        assert torch.isfinite(ensemble(torch.zeros(1, 1, 2, 2, 2))).all()
+
+
+def test_an_ensemble_of_one_is_that_network():
+    network = small_network()
+    assert ensemble_of(network) is network

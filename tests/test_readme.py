@@ -17,13 +17,16 @@ COMMANDS = [
     line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
 ]
 COMMANDS = [line for line in COMMANDS if line]
-TASK_OF = {"train": "train", "evaluate": "evaluate", "reconstruct": "infer", "project": "infer"}
+TASK_OF = {"train": "train", "evaluate": "evaluate", "reconstruct": "infer", "project": "infer", "segment": "infer"}
+SYSTEM_OF = {"reconstruct": "reconstruction", "project": "reconstruction", "segment": "segmentation"}
 
 
-def known_keys(task):
+def known_keys(words):
+    """The config keys of a command's system; `train` and `evaluate` name theirs."""
+    system, task = SYSTEM_OF.get(words[1], words[2]), TASK_OF[words[1]]
     parser = ConfigParser()
-    parser.read_config([str(ROOT / "configs" / "reconstruction" / name) for name in TASKS[task][0]])
-    return set(parser.get())
+    parser.read_config([str(ROOT / "configs" / system / name) for name in TASKS[task][0]])
+    return {"model", *parser.get()}
 
 
 def test_the_two_commands_come_first():
@@ -39,11 +42,11 @@ def test_make_targets_exist(command):
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("beyond2d ")])
 def test_commands_and_options_exist(command):
     words = command.split()
-    function = getattr(face, words[1])
+    function = getattr(face, words[1].replace("-", "_"))
     options = {word[2:] for word in words if word.startswith("--")}
     known = set(inspect.signature(function).parameters)
     if words[1] in TASK_OF:
-        known |= known_keys(TASK_OF[words[1]])
+        known |= known_keys(words)
     assert options <= known
 
 
@@ -73,8 +76,8 @@ def test_the_python_example_runs():
 
 def test_version_and_changelog_agree():
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
-    metadata = ConfigParser.load_config_file(str(ROOT / "configs" / "reconstruction" / "metadata.json"))
-    assert newest == beyond2d.__version__ == metadata["version"]
+    versions = {ConfigParser.load_config_file(str(path))["version"] for path in ROOT.glob("configs/*/metadata.json")}
+    assert {newest, beyond2d.__version__} == versions
 
 
 def test_nothing_but_the_house_is_visible():

@@ -17,7 +17,7 @@ from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
 from . import __version__
-from .checks import InputError, check_choice, check_count, check_num_views, check_window
+from .checks import InputError, check_choice, check_count, check_num_views, check_overlap, check_window
 from .datasets import decathlon_folder, write_digit_dataset, write_organ_dataset, write_vessel_dataset
 from .ensembles import write_ensemble
 from .integrity import check_dataset
@@ -201,6 +201,8 @@ def segment(
     overrides = {"input": str(image), "output_dir": str(out), "models_dir": str(folder), "task": folder.name, **config}
     if label is not None:
         overrides["label"] = str(label)
+    if "overlap" in config:
+        overrides["overlap"] = check_overlap(config["overlap"])
     result = _result_of(run_task("segmentation", "infer", overrides))
     rows = [
         {"label": name, "volume_ml": ml, **(result["scores"] or {}).get(name, {})}
@@ -238,7 +240,7 @@ def plan(dataset_dir: str, *, out: str = "plan.yaml", memory_gb: float | None = 
     print(f"Next        beyond2d train segmentation --dataset_dir {dataset_dir} --plan_file {out}")
 
 
-def ensemble(*folders: str, out: str, keep_largest: Sequence[int] = ()) -> None:
+def ensemble(*folders: str, out: str, keep_largest: Sequence[int] | int = ()) -> None:
     """Put the networks of several trainings by one plan, such as the folds, into one folder.
 
     Args:
@@ -316,7 +318,10 @@ def _shipped(system: str, task: str) -> Path:
     """The folder of shipped weights of a task, also by the decathlon's name of it: Task04_Hippocampus."""
     folder = home() / "models" / system
     known = sorted(path.parent.name for path in folder.glob("*/model.pt"))
-    return folder / check_choice(str(task).rpartition("_")[2].lower(), known, "task")
+    if not known:
+        raise InputError(f"task: expected shipped weights in {folder}, there are none; give --model_dir")
+    name = str(task).rpartition("_")[2].lower()
+    return folder / (name if name in known else check_choice(task, known, "task"))
 
 
 def _score_table(results: Iterable[dict[str, Any]]) -> Table:

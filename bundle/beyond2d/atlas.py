@@ -42,10 +42,12 @@ def between_slices(label: Label, num_classes: int, axis: int) -> Label:
     """A label (X, Y, Z) with the slices that are `IGNORED` filled in from the labelled ones along `axis`.
 
     Between two slices each class's signed distance from its edge is interpolated, and the class that lies deepest
-    wins; beyond the first and the last one these are repeated.
+    wins; beyond the first and the last one these are repeated. Where there is none, all is background.
     """
     moved = np.moveaxis(label, axis, 0)
     drawn = np.flatnonzero((moved != IGNORED).any(axis=(1, 2)))
+    if not drawn.size:
+        return np.zeros_like(label)
     depths = np.stack([_depths(moved[index], num_classes) for index in drawn])
     places = np.interp(np.arange(len(moved)), drawn, np.arange(len(drawn)))
     filled = np.empty(moved.shape, np.uint8)

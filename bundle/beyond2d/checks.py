@@ -75,6 +75,13 @@ def check_number(number: Any, name: str) -> float:
     return number
 
 
+def check_overlap(overlap: Any) -> float:
+    """The share of a patch that the next one covers as well."""
+    if not 0 <= check_number(overlap, "overlap") < 1:
+        raise InputError(f"overlap must be at least 0 and below 1, got {overlap}")
+    return float(overlap)
+
+
 def check_choice(value: str, choices: Sequence[str], name: str) -> str:
     """One of a few words."""
     if value not in choices:

@@ -15,7 +15,7 @@ from .writers import staged_folder, write_bytes
 WEIGHTS, PLAN = "model.pt", "plan.yaml"
 
 
-def write_ensemble(folders: Sequence[str | Path], out: str | Path, keep_largest: Sequence[int] = ()) -> Path:
+def write_ensemble(folders: Sequence[str | Path], out: str | Path, keep_largest: Sequence[int] | int = ()) -> Path:
     """Writes `model.pt`, the weights of all networks in half precision, and the `plan.yaml` that belongs to them.
 
     Args:
@@ -29,8 +29,17 @@ def write_ensemble(folders: Sequence[str | Path], out: str | Path, keep_largest:
     for folder, plan in zip(folders, plans, strict=True):
         if plan != plans[0]:
             raise InputError(f"{folder}: expected the plan of {folders[0]}, got another")
+    if plans[0]["num_members"] != 1:
+        raise InputError(f"{folders[0]}: expected a training of one network, got an ensemble already")
+    kept = [keep_largest] if isinstance(keep_largest, int) else list(keep_largest)
+    if unknown := [value for value in kept if value not in plans[0]["labels"]]:
+        known = ", ".join(map(str, plans[0]["labels"]))
+        raise InputError(f"keep_largest must be label values of the plan, {known}, got {unknown[0]!r}")
     states = [load_state_dict(Path(folder) / WEIGHTS) for folder in folders]
-    plan = {**plans[0], "num_members": len(folders), "keep_largest": list(keep_largest)}
+    for folder, state in zip(folders, states, strict=True):
+        if state.keys() != states[0].keys():
+            raise InputError(f"{folder}: expected the network of {folders[0]}, got another")
+    plan = {**plans[0], "num_members": len(folders), "keep_largest": kept}
     with staged_folder(out) as staging:
         torch.save(_together(states), staging / WEIGHTS)
         write_bytes(staging / PLAN, plan_text(plan).encode())

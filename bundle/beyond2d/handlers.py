@@ -130,7 +130,8 @@ class ClipGradients:
 class History:
     """A line of `history.csv` for each validation: epoch, minutes of training, loss and the key metrics.
 
-    The minutes leave validation out and go on where a resumed training was interrupted.
+    The minutes leave validation out and go on where a resumed training was interrupted; epochs after the last line
+    count as long as those before it were on average.
 
     Args:
         folder: for the file.
@@ -159,9 +160,11 @@ class History:
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= engine.state.epoch]
             self.rows = [
-                {name: float(row[name]) for name in self.columns} | {"epoch": int(row["epoch"])} for row in rows
+                {name: float(row[name] or "nan") for name in self.columns} | {"epoch": int(row["epoch"])}
+                for row in rows
             ]
-            self.seconds = 60 * self.rows[-1]["minutes"] if self.rows else 0.0
+            if self.rows:
+                self.seconds = 60 * self.rows[-1]["minutes"] * engine.state.epoch / self.rows[-1]["epoch"]
 
     def _begin(self, engine: Engine) -> None:
         self.began = time.monotonic()

@@ -70,10 +70,12 @@ class MirrorInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Predicts `inputs` (B, C, X, Y, Z)."""
-        total: Any = 0
+        total: Any = None
         for dims in self.flips:
-            total = total + self.inferer(inputs.flip(dims), network, *args, **kwargs).flip(dims)
-        return total / len(self.flips)
+            output = self.inferer(inputs.flip(dims), network, *args, **kwargs)
+            total = output if total is None else total.add_(output.flip(dims))  # the first of the flips is none
+            del output
+        return total if len(self.flips) == 1 else total.div_(len(self.flips))
 
 
 class ExactTileInferer(Inferer):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
+import tempfile
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
-from monai.apps import DecathlonDataset, download_and_extract
+from monai.apps import DecathlonDataset, download_url, extractall
+from monai.apps.utils import HashCheckError
 
 from ..checks import InputError, check_choice, one_line
 from .decathlon import DATALIST
@@ -18,21 +21,26 @@ def decathlon_folder(root: str | Path, task: str) -> Path:
         root: holds or gets one folder a task.
         task: such as Task04_Hippocampus.
     """
-    folder = Path(root) / task
+    folder = Path(root) / str(task)
     if (folder / DATALIST).is_file():
         return folder
     check_choice(task, tuple(DecathlonDataset.resource), "task")
     try:
-        download_and_extract(
-            url=DecathlonDataset.resource[task],
-            filepath=f"{folder}.tar",
-            output_dir=root,
-            hash_val=DecathlonDataset.md5[task],
-            hash_type="md5",
-        )
-    except (URLError, OSError, RuntimeError, ValueError) as error:
+        _fetch(folder, DecathlonDataset.resource[task], DecathlonDataset.md5[task])
+    except (OSError, RuntimeError, ValueError, HTTPException, HashCheckError, tarfile.TarError) as error:
         raise InputError(
             f"task: expected {folder} with {DATALIST}, there is none, and downloading it failed ({one_line(error)}); "
             f"fetch {DecathlonDataset.resource[task]} and unpack it in {root}"
         ) from error
     return folder
+
+
+def _fetch(folder: Path, url: str, md5: str) -> None:
+    """Unpacks an archive in a hidden folder and moves it into place when it is whole and holds the task."""
+    archive = folder.with_name(f"{folder.name}.tar")
+    download_url(url, archive, hash_val=md5, hash_type="md5")
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as staging:
+        extractall(archive, staging, has_base=False)
+        if not (Path(staging) / folder.name / DATALIST).is_file():
+            raise ValueError(f"{archive} holds no {folder.name}/{DATALIST}")
+        (Path(staging) / folder.name).rename(folder)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..checks import InputError, check_count, check_known_keys, one_line
-from .decathlon import read_datalist
+from ..checks import InputError, check_choice, check_count, check_known_keys, one_line
+from .decathlon import SECTIONS, read_datalist
 
 # What each key of a plan means; the file tells it beside the value.
 PLAN_KEYS = {
@@ -31,6 +31,9 @@ PLAN_KEYS = {
     "num_members": "networks whose probabilities are averaged; 1 in training, more where weights are an ensemble's",
     "fingerprint": "what the plan was derived from; for reading only",
 }
+KINDS = {dict: "names with values", int: "a whole number", list: "a list"}
+MAPPINGS = ("labels", "fingerprint")
+NUMBERS = ("batch_size", "patches_per_case", "num_members")
 OPTIONAL: dict[str, Any] = {"num_members": 1, "fingerprint": {}}
 
 
@@ -50,6 +53,9 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     if missing := [key for key in PLAN_KEYS if key not in plan]:
         raise InputError(f"{path}: expected the key {missing[0]}, the plan has none")
     _check_network(path, plan)
+    if not set(plan["keep_largest"]) <= set(plan["labels"]):
+        known = ", ".join(map(str, plan["labels"]))
+        raise InputError(f"{path}: expected keep_largest of the label values {known}, got {plan['keep_largest']}")
     return plan
 
 
@@ -83,6 +89,7 @@ def fold_cases(
     and the others for training; without one the lists of `dataset.json` are taken as they are. Of the training cases
     only the first `num_cases` are taken, where that is given.
     """
+    check_choice(part, SECTIONS, "part")
     datalist = read_datalist(dataset_dir)
     if fold is None or part == "test":
         cases = list(datalist.sections.get(part, []))

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
 from ..writers import whole_file
-from .pictures import _BACKGROUND, _DPI, _TITLE, _Page
+from .page import BACKGROUND, DPI, TITLE, Page
 
 _CELL, _GAP = 64, 4
 _LEFT, _RIGHT, _TOP, _BOTTOM = 120, 132, 148, 32
@@ -32,8 +32,8 @@ def confusion_picture(path: str | Path, counts: NDArray[np.int64], names: Sequen
     seen beside the many right answers.
     """
     size = len(names) * (_CELL + _GAP)
-    page = _Page(_LEFT + size + _RIGHT, _TOP + size + _BOTTOM)
-    page.text(_LEFT, _TOP - 112, title, pixels=_TITLE)
+    page = Page(_LEFT + size + _RIGHT, _TOP + size + _BOTTOM)
+    page.text(_LEFT, _TOP - 112, title, pixels=TITLE)
     page.text(_LEFT + size / 2, _TOP - 64, "predicted", align="center")
     page.text(_LEFT + size + _RIGHT / 2, _TOP - 24, "right", align="center")
     page.text(16, _TOP + size / 2, "truth")
@@ -47,10 +47,10 @@ def confusion_picture(path: str | Path, counts: NDArray[np.int64], names: Sequen
         right = f"{100 * shares[row, row]:.1f} %" if counts[row].any() else "–"
         page.text(page.width - 24, middle, right, align="right")
     with whole_file(path) as hidden:
-        page.figure.savefig(hidden, format="png", dpi=_DPI)
+        page.figure.savefig(hidden, format="png", dpi=DPI)
 
 
-def _draw_cell(page: _Page, row: int, column: int, count: int, share: float) -> None:
+def _draw_cell(page: Page, row: int, column: int, count: int, share: float) -> None:
     left, top = _LEFT + column * (_CELL + _GAP), _TOP + row * (_CELL + _GAP)
     page.box(left, top, _CELL, _CELL, _shade(_RIGHT_ANSWER if row == column else _WRONG_ANSWER, share))
     if count:
@@ -60,4 +60,4 @@ def _draw_cell(page: _Page, row: int, column: int, count: int, share: float) -> 
 def _shade(colour: str, share: float) -> str:
     """From a little above the background at a share of 0 to the colour itself at 1."""
     strength = 0.06 + 0.94 * share**0.5
-    return to_hex((1 - strength) * np.array(to_rgb(_BACKGROUND)) + strength * np.array(to_rgb(colour)))
+    return to_hex((1 - strength) * np.array(to_rgb(BACKGROUND)) + strength * np.array(to_rgb(colour)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ..writers import whole_file
-from .overlays import BACKGROUND, COLOURS, INK
+from .page import BACKGROUND, COLOURS, DPI, INK
 
 Points = Sequence[tuple[float, float]]
 
@@ -33,7 +34,7 @@ def curves_picture(
     figure = Figure(figsize=(8, 4.8), facecolor=BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor=BACKGROUND)
-    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
+    for colour, (name, points) in zip(itertools.cycle(COLOURS), curves.items(), strict=False):
         for single in (faint or {}).get(name, ()):
             axes.plot(*zip(*single, strict=True), color=colour, linewidth=0.8, alpha=0.35)
         marker = "o" if len(points) < 12 else None
@@ -52,4 +53,4 @@ def curves_picture(
     axes.tick_params(colors=INK)
     axes.spines[:].set_visible(False)
     with whole_file(path) as hidden:
-        figure.savefig(hidden, format="png", dpi=100)
+        figure.savefig(hidden, format="png", dpi=DPI)

@@ -17,11 +17,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..writers import whole_file
+from .page import BACKGROUND, COLOURS, DPI, INK
 
-BACKGROUND = "#10141b"
-INK = "#e8ecf2"
-# Told apart with any colour vision: the set of Okabe and Ito without its black.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 # A row a plane: its name, the axis across it, and the axes to the right and up of the page, in RAS.
 PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))
 NUM_SLICES = 5
@@ -61,7 +58,7 @@ def overlay_picture(
     _legend(figure, names, truth is not None)
     figure.suptitle(title, color=INK, fontsize=14)
     with whole_file(path) as hidden:
-        figure.savefig(hidden, format="png", dpi=100)
+        figure.savefig(hidden, format="png", dpi=DPI)
 
 
 def _grey(image: Volume) -> NDArray[np.float32]:
@@ -87,7 +84,7 @@ def _draw(axes: Axes, images: Sequence[Volume], aspect: float, flip: bool) -> No
         picture[mask == number] += _OPACITY * (np.array(to_rgb(_colour(number))) - picture[mask == number])
     axes.imshow(picture, origin="lower", aspect=aspect, interpolation="nearest")
     for number in range(1, int(images[2].max()) + 1 if len(images) > 2 else 1):
-        if (images[2] == number).any():
+        if (images[2] == number).any() and min(images[2].shape) > 1:  # a single row of voxels has no outline
             axes.contour(images[2] == number, levels=[0.5], colors="white", linewidths=0.8)
     if flip:
         axes.invert_xaxis()

@@ -8,28 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch.nn.functional import interpolate, pad
 
 from ..metrics import Array
 from ..projection import project
 from ..writers import whole_file
+from .page import DPI, INK, TITLE, Page
 
 ANGLES_DEG = (0.0, 22.5, 45.0, 67.5, 90.0)
 
-_BACKGROUND = "#10141b"
-_INK = "#e8ecf2"
 # What a voxel of the overlap is, with its colour.
 _OVERLAP = {"in both": "#3ddc84", "predicted only": "#ff5252", "missed": "#4c9dff"}
-_DPI = 100
 # Panels are a whole number of pixels a voxel, where that gives a width between these two.
 _MIN_PANEL, _MAX_PANEL = 320, 512
 _GAP, _LEFT, _RIGHT, _TOP, _BOTTOM = 8, 150, 24, 108, 64
-# Heights of letters in pixels.
-_TEXT, _TITLE = 22, 28
 
 
 def projections_picture(
@@ -55,7 +49,7 @@ def projections_picture(
         rows["overlap"] = _overlap(volume >= threshold, mask, spacing_mm)
     figure = _draw(rows, _turnable_voxel_mm(spacing_mm), title)
     with whole_file(path) as hidden:
-        figure.savefig(hidden, format="png", dpi=_DPI)
+        figure.savefig(hidden, format="png", dpi=DPI)
 
 
 def _grey(volume: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -96,41 +90,6 @@ def _turnable(volume: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor
     return pad(volume, (0, 0, *around_y, *around_x))
 
 
-class _Page:
-    """A figure addressed in pixels from its upper left corner, so that voxels fall on whole pixels."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
-        FigureCanvasAgg(self.figure)
-
-    def text(self, left: float, top: float, words: str, align: str = "left", pixels: float = _TEXT) -> None:
-        points = pixels * 72 / _DPI
-        x, y = left / self.width, 1 - top / self.height
-        self.figure.text(x, y, words, size=points, color=_INK, ha=align, va="center")
-
-    def box(self, left: float, top: float, width: float, height: float, colour: str) -> None:
-        x, y, across, up = self._place(left, top, width, height)
-        self.figure.add_artist(Rectangle((x, y), across, up, facecolor=colour, edgecolor="none"))
-
-    def image(self, left: float, top: float, width: float, height: float, image: np.ndarray) -> None:
-        axes = self.figure.add_axes(self._place(left, top, width, height))
-        axes.imshow(image, aspect="auto", interpolation="bicubic")
-        axes.set_axis_off()
-
-    def legend(self, right: float, top: float, colours: dict[str, str]) -> None:
-        handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=name) for name, colour in colours.items()]
-        style = {"fontsize": _TEXT * 72 / _DPI, "labelcolor": _INK, "handlelength": 1, "handleheight": 1}
-        place = (right / self.width, 1 - top / self.height)
-        self.figure.legend(
-            handles=handles, ncols=len(handles), loc="center right", bbox_to_anchor=place, frameon=False, **style
-        )
-
-    def _place(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
-        bottom = 1 - (top + height) / self.height
-        return left / self.width, bottom, width / self.width, height / self.height
-
-
 def _draw(rows: dict[str, np.ndarray], voxel_mm: tuple[float, float], title: str) -> Figure:
     """The figure of images (V, Z, X, 3): a row of panels for each name in `rows`, a column for each angle."""
     _, num_z, num_x, _ = next(iter(rows.values())).shape
@@ -138,8 +97,8 @@ def _draw(rows: dict[str, np.ndarray], voxel_mm: tuple[float, float], title: str
     pixels_per_mm = width / (num_x * voxel_mm[0])
     height = max(1, round(num_z * voxel_mm[1] * pixels_per_mm))
     columns = [_LEFT + column * (width + _GAP) for column in range(len(ANGLES_DEG))]
-    page = _Page(columns[-1] + width + _RIGHT, _TOP + len(rows) * (height + _GAP) + _BOTTOM)
-    page.text(_LEFT, _TOP - 72, title, pixels=_TITLE)
+    page = Page(columns[-1] + width + _RIGHT, _TOP + len(rows) * (height + _GAP) + _BOTTOM)
+    page.text(_LEFT, _TOP - 72, title, pixels=TITLE)
     for left, angle in zip(columns, ANGLES_DEG, strict=True):
         page.text(left + width / 2, _TOP - 24, f"{angle:g}°", align="center")
     for row, (name, images) in enumerate(rows.items()):
@@ -153,11 +112,11 @@ def _draw(rows: dict[str, np.ndarray], voxel_mm: tuple[float, float], title: str
     return page.figure
 
 
-def _draw_scale(page: _Page, pixels_per_mm: float, panel_width: int) -> None:
+def _draw_scale(page: Page, pixels_per_mm: float, panel_width: int) -> None:
     """A bar below the first panel, of the largest round length that fits in a third of it."""
     third_mm = panel_width / pixels_per_mm / 3
     power = 10.0 ** math.floor(math.log10(third_mm))
     length_mm = max(step * power for step in (1, 2, 5) if step * power <= third_mm)
     middle = page.height - _BOTTOM / 2
-    page.box(_LEFT, middle - 2, length_mm * pixels_per_mm, 4, _INK)
+    page.box(_LEFT, middle - 2, length_mm * pixels_per_mm, 4, INK)
     page.text(_LEFT + length_mm * pixels_per_mm + 12, middle, f"{length_mm:g} mm")

@@ -41,6 +41,7 @@ class SaveSegmentationd(MapTransform):
         single: whether the files of the one case go into `output_dir` itself.
         labels: name of each label value, in the order of the classes; the file holds the values.
         record: what was run, for result.json.
+        truth_key: the label to score against, on the grid of the mask; items may lack it.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class SaveSegmentationd(MapTransform):
         single: bool,
         labels: Mapping[int, str],
         record: Mapping[str, Any],
+        truth_key: str = "label",
     ) -> None:
         super().__init__(keys)
+        self.truth_key = truth_key
         self.output_dir = Path(output_dir)
         self.single = single
         self.labels = dict(labels)
@@ -63,11 +66,11 @@ class SaveSegmentationd(MapTransform):
         for key in self.key_iterator(output):
             case = case_name(output["image"].meta["filename_or_obj"])
             mask, affine = _array(output[key]), np.asarray(output[key].affine)
-            truth = _array(output["label"]) if "label" in output else None
+            truth = None if output.get(self.truth_key) is None else _array(output[self.truth_key])
             result = self._result(case, mask, truth, affine)
             with staged_folder(self.output_dir if self.single else self.output_dir / case) as folder:
-                values = np.array(list(self.labels))[mask]
-                save_volume(folder / "mask.nii.gz", values, affine, np.uint8 if values.max() < 256 else np.int16)
+                dtype = np.uint8 if max(self.labels) < 256 else np.int16
+                save_volume(folder / "mask.nii.gz", np.array(list(self.labels), dtype)[mask], affine, dtype)
                 overlay_picture(
                     folder / "overlay.png",
                     output["original"][0].numpy(),
@@ -171,7 +174,8 @@ class SegmentationScores:
 
     def _note_cleaning(self, pred: Mask, truth: Mask, counted: NDArray[np.bool_]) -> None:
         """What Dice would gain if only the largest part of each label were kept."""
-        clean = KeepLargestConnectedComponent(independent=True)(torch.as_tensor(pred[None]))[0].numpy()
+        # MONAI's transform works in place.
+        clean = KeepLargestConnectedComponent(independent=True)(torch.as_tensor(pred[None].copy()))[0].numpy()
         for number, name in enumerate(self.names[1:], 1):
             before, after = (class_dice(mask * counted, truth * counted, number) for mask in (pred, clean))
             self.cleaning[name].append(after - before)
@@ -188,7 +192,7 @@ class SegmentationScores:
     def _write(self) -> None:
         groups = ("method", "label")
         table = summary_table(self.rows, CLASS_FIGURES, groups)
-        gains = {name: float(np.nanmean(gains)) for name, gains in self.cleaning.items()}
+        gains = {name: _mean(gains) for name, gains in self.cleaning.items()}
         content = {**self.settings, "gain_of_keeping_the_largest_part": gains, "cases": self.rows}
         with staged_folder(self.output_dir) as folder:
             write_csv(folder / "cases.csv", self.rows, CASE_COLUMNS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .segmentation import ClassNumbersd, FinishedMaskd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
+from .finishing import OwnGridMaskd
+from .segmentation import ClassNumbersd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
     Projectd,
@@ -28,11 +29,11 @@ from .volumes import (
 __all__ = [
     "BackProjectd",
     "ClassNumbersd",
-    "FinishedMaskd",
     "Isotropic",
     "Isotropicd",
     "KnownOneHotd",
     "OtsuLabeld",
+    "OwnGridMaskd",
     "PlacesToCropd",
     "PlannedIntensityd",
     "Projectd",

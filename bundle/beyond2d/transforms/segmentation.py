@@ -1,4 +1,4 @@
-"""Dictionary transforms of the segmentation: intensities by plan, class numbers, sparse labels, finished masks."""
+"""Dictionary transforms of the segmentation: intensities by plan, class numbers, sparse labels, places for patches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.networks import one_hot
-from monai.transforms import KeepLargestConnectedComponent, MapTransform
+from monai.transforms import MapTransform
 
 from ..checks import IGNORED, InputError, check_choice
 from .items import Data, like
@@ -123,7 +123,8 @@ class SparseSlicesd(MapTransform):
         if self.fraction == 1:
             return list(range(size))
         other = [axis for axis in range(4) if axis != 1 + self.axis]
-        shown = torch.nonzero((label.as_subclass(torch.Tensor) > 0).sum(dim=other)).ravel().tolist() or [size // 2]
+        drawn = label.as_subclass(torch.Tensor)
+        shown = torch.nonzero(((drawn > 0) & (drawn != IGNORED)).sum(dim=other)).ravel().tolist() or [size // 2]
         count = min(max(1, round(self.fraction * size)), len(shown))
         name = Path(str(getattr(label, "meta", {}).get("filename_or_obj", ""))).name
         start = np.random.default_rng([self.seed, zlib.crc32(name.encode())]).uniform()
@@ -133,7 +134,8 @@ class SparseSlicesd(MapTransform):
 class PlacesToCropd(MapTransform):
     """Choose places of a label (1, X, Y, Z) that patches may be cut around, for MONAI's `RandCropByPosNegLabeld`.
 
-    The item gets `<key>_fg_indices`, as many voxels of each class that is there, and `<key>_bg_indices`, voxels of
+    The item gets `<key>_fg_indices`, voxels of every class that is there in about equal
+    numbers, and `<key>_bg_indices`, voxels of
     the rest: flat indices, `count` of either at most, so that a large scan does not keep a list of all its voxels.
     """
 
@@ -179,31 +181,4 @@ class KnownOneHotd(MapTransform):
             chosen = one_hot(logits.argmax(dim=0, keepdim=True), num_classes, dim=0)
             output[key] = chosen * known
             output[self.label_key] = one_hot(label * known, num_classes, dim=0) * known
-        return output
-
-
-class FinishedMaskd(MapTransform):
-    """Turn probabilities (classes, X, Y, Z) into a mask (1, X, Y, Z) of label values.
-
-    Args:
-        keys: what the network predicted, after the softmax.
-        values: the label value of each class.
-        keep_largest: label values of which only the largest connected part stays.
-    """
-
-    def __init__(self, keys: KeysCollection, values: Sequence[int], keep_largest: Sequence[int] = ()) -> None:
-        super().__init__(keys)
-        self.values = [int(value) for value in values]
-        numbers = [self.values.index(int(value)) for value in keep_largest]
-        self.clean = KeepLargestConnectedComponent(applied_labels=numbers, independent=True) if numbers else None
-
-    def __call__(self, data: Data) -> dict[Hashable, Any]:
-        output = dict(data)
-        for key in self.key_iterator(output):
-            probabilities = output[key]
-            classes: Any = like(probabilities.as_subclass(torch.Tensor).argmax(dim=0, keepdim=True), probabilities)
-            if self.clean is not None:
-                classes = self.clean(classes)
-            table = torch.tensor(self.values, device=classes.device)
-            output[key] = like(table[classes.as_subclass(torch.Tensor).long()], probabilities)
         return output
