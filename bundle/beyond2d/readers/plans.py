@@ -52,11 +52,29 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     plan = {**OPTIONAL, **plan}
     if missing := [key for key in PLAN_KEYS if key not in plan]:
         raise InputError(f"{path}: expected the key {missing[0]}, the plan has none")
-    _check_network(path, plan)
+    for key, value in plan.items():
+        kind = dict if key in MAPPINGS else int if key in NUMBERS else list
+        if key != "ignore_label" and not isinstance(value, kind):
+            raise InputError(f"{path}: expected {KINDS[kind]} for {key}, got {one_line(value, 40)}")
+    _check_values(path, plan)
+    return plan
+
+
+def _check_values(path: Path, plan: dict[str, Any]) -> None:
+    """The lists that make the network must fit one another, and all others the labels, channels and strides."""
     if not set(plan["keep_largest"]) <= set(plan["labels"]):
         known = ", ".join(map(str, plan["labels"]))
         raise InputError(f"{path}: expected keep_largest of the label values {known}, got {plan['keep_largest']}")
-    return plan
+    levels = {key: len(plan[key]) for key in ("kernel_size", "strides", "features")}
+    if len(set(levels.values())) != 1 or min(levels.values()) < 3:
+        raise InputError(f"{path}: expected kernel_size, strides and features of one length of 3 or more, got {levels}")
+    multiple = np.prod(plan["strides"], axis=0)
+    if len(plan["patch_size"]) != 3 or (np.array(plan["patch_size"]) % multiple).any():
+        raise InputError(f"{path}: expected patch_size in multiples of {multiple.tolist()}, got {plan['patch_size']}")
+    if len(plan["intensity"]) != len(plan["channels"]):
+        raise InputError(
+            f"{path}: expected one intensity scheme a channel, {len(plan['channels'])}, got {len(plan['intensity'])}"
+        )
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -116,17 +134,3 @@ def _held_out(cases: Sequence[dict[str, str]], fold: int, num_folds: int, seed: 
         raise InputError(f"num_folds must be at most the number of patients, {len(patients)}, got {num_folds}")
     order = np.random.default_rng(seed).permutation(len(patients))
     return {patients[index] for index in order[fold::num_folds]}
-
-
-def _check_network(path: Path, plan: dict[str, Any]) -> None:
-    """The lists that make the network must fit one another, and the patch the strides."""
-    levels = {key: len(plan[key]) for key in ("kernel_size", "strides", "features")}
-    if len(set(levels.values())) != 1 or min(levels.values()) < 3:
-        raise InputError(f"{path}: expected kernel_size, strides and features of one length of 3 or more, got {levels}")
-    multiple = np.prod(plan["strides"], axis=0)
-    if len(plan["patch_size"]) != 3 or (np.array(plan["patch_size"]) % multiple).any():
-        raise InputError(f"{path}: expected patch_size in multiples of {multiple.tolist()}, got {plan['patch_size']}")
-    if len(plan["intensity"]) != len(plan["channels"]):
-        raise InputError(
-            f"{path}: expected one intensity scheme a channel, {len(plan['channels'])}, got {len(plan['intensity'])}"
-        )
