@@ -302,9 +302,12 @@ def test_a_failure_of_our_own_is_not_hidden(case, monkeypatch):
 
 def test_bad_arguments_of_the_other_commands(tmp_path, capsys):
     for arguments, words in (
-        (["phantom", "bones", "--out", str(tmp_path / "a")], "kind must be one of vessels, got 'bones'"),
+        (
+            ["phantom", "bones", "--out", str(tmp_path / "a")],
+            "kind must be one of vessels, organs, digits, got 'bones'",
+        ),
         (["phantom", "vessels", "--cases", "0", "--out", str(tmp_path / "a")], "cases must be a whole number"),
-        (["train", "segmentation"], "system must be one of reconstruction, got 'segmentation'"),
+        (["train", "teleportation"], "system must be one of reconstruction, segmentation, digits, got 'tele"),
         (["train", "reconstruction", "--dataset_dir", str(tmp_path / "none")], "dataset_dir: expected a folder"),
         (["train", "reconstruction", "--dataset_dir", str(tmp_path)], "expected dataset.json, NIfTI files or DICOM"),
         (["evaluate", "reconstruction", "--load_path", str(tmp_path / "none.pt")], "there is no such file"),
