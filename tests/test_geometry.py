@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from beyond2d.geometry import is_isotropic, isotropic_grid, spacing_of, square_padding
+from beyond2d.geometry import is_isotropic, is_upright, isotropic_grid, spacing_of, square_padding, upright_grid
 
 
 def test_spacing_is_the_length_of_the_columns():
@@ -35,3 +35,27 @@ def test_square_padding_is_even_and_divisible(shape):
     assert x % 8 == z % 8 == 0
     assert x - max(shape[:2]) < 8
     assert all(0 <= after - before <= 1 for before, after in padding)
+
+
+def test_the_upright_grid_covers_every_voxel_and_lies_on_whole_multiples():
+    turn = np.deg2rad(25)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, :3] = affine[:3, :3] @ np.diag([-0.6, 0.8, 2.5])
+    affine[:3, 3] = [7.3, -11.1, 4.9]
+    spacing, shape = np.array([1.0, 1.2, 1.5]), (30, 20, 11)
+    size, grid = upright_grid(shape, affine, spacing)
+    np.testing.assert_allclose(grid[:3, :3], np.diag(spacing))
+    np.testing.assert_allclose(grid[:3, 3] / spacing, np.round(grid[:3, 3] / spacing), atol=1e-9)
+    voxels = np.indices(shape).reshape(3, -1)
+    places = (affine[:3, :3] @ voxels + affine[:3, 3:] - grid[:3, 3:]) / spacing[:, None]
+    assert (places.min(1) >= -0.011).all()
+    assert (places.max(1) <= np.array(size) - 1 + 0.011).all()
+    assert (places.min(1) < 1).all()
+    assert (places.max(1) > np.array(size) - 2).all()
+
+
+def test_a_grid_is_upright_only_along_ras():
+    assert is_upright(np.diag([1.0, 2.0, 3.0, 1.0]), (1, 2, 3))
+    assert not is_upright(np.diag([-1.0, 2.0, 3.0, 1.0]), (1, 2, 3))
+    assert not is_upright(np.diag([1.0, 2.0, 3.1, 1.0]), (1, 2, 3))

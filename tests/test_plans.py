@@ -87,7 +87,8 @@ LENGTHS = "expected kernel_size, strides and features of one length of 3 or more
      ({"batch_size": [2]}, "expected a whole number for batch_size, got [2]"),
      ({"labels": [0, 1]}, "expected names with values for labels, got [0, 1]"),
      ({"mirror_axis": [0]}, "unknown key 'mirror_axis'; did you mean mirror_axes?")],
-    ids=["lengths", "two levels", "patch", "flat patch", "intensity", "keep_largest", "no list", "no number", "no names", "misspelt"],
+    ids=["lengths", "two levels", "patch", "flat patch", "intensity", "keep_largest", "no list", "no number",
+         "no names", "misspelt"],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(tmp_path, changes, line):
     path = plan_file(tmp_path, **changes)

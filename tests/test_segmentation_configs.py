@@ -66,16 +66,25 @@ def test_no_property_is_missing(task, model, organs, segmenter):
     assert open_config(task, model, dataset_dir=str(organs), **given).check_properties() == []
 
 
+def regridding(config):
+    """How each key is interpolated, and what it gets beyond the scan."""
+    (step,) = [step for step in config["spatial"] if step["_target_"].endswith("Uprightd")]
+    return dict(zip(step["keys"], zip(step["mode"], step["padding_mode"], strict=True), strict=True))
+
+
 def test_train_and_inference_describe_the_same_network_and_images():
     training, inference = raw("train.yaml"), raw("inference.yaml")
     shared = ("class_values", "architecture", "network_def", "network", "loading", "intensity", "window_size")
     for key in (*shared, "model", "seed", "device", "mixed_precision"):
         assert training[key] == inference[key], key
-    aside = {"keys", "mode", "allow_missing_keys", "dtype"}  # labels stay where they are; float32 is enough
+    labels_too = {"keys", "mode", "padding_mode", "allow_missing_keys"}  # in inference labels stay where they are
     for one, other in zip(training["spatial"], inference["spatial"], strict=True):
-        assert {key: one[key] for key in one.keys() - aside} == {key: other[key] for key in other.keys() - aside}
-    modes = [[step.get("mode") for step in config["spatial"]] for config in (training, inference)]
-    assert modes == [[None, ["bilinear", "nearest"]], [None, "bilinear"]]
+        assert {key: one[key] for key in one.keys() - labels_too} == {
+            key: other[key] for key in other.keys() - labels_too
+        }
+    ways = [regridding(config) for config in (training, inference)]
+    assert ways[0].pop("label") == ("nearest", "zeros")
+    assert ways[0] == ways[1]
 
 
 def test_validation_evaluation_and_inference_predict_alike():

@@ -31,7 +31,7 @@ def rotation(axis, degrees):
     return turn
 
 
-def oblique_grid(shape, affine, spacing_mm=(0.6, 0.8, 1.0), about_z=12.0, about_x=8.0):
+def oblique_grid(shape, affine, spacing_mm=(0.5, 0.7, 0.9), about_z=12.0, about_x=8.0):
     """Shape and affine of a grid that covers another one whole, oblique to it and with its first axis flipped."""
     axes = rotation(2, about_z) @ rotation(0, about_x) @ np.diag([-1, 1, 1]) @ np.diag(spacing_mm)
     corners = np.array(np.meshgrid(*[(-0.5, size - 0.5) for size in shape])).reshape(3, -1).T
@@ -147,16 +147,15 @@ def hippocampi(folder, count=5):
     return [folder / name for name in listed]
 
 
-def agreement(image, model_dir, folder, **turn):
+def agreement(image, folder, **turn):
     """Mean Dice over the labels of an image's mask and that of its copy, on the image's grid."""
     voxels = nib.load(image)
     shape, affine = oblique_grid(voxels.shape, voxels.affine, **turn)
-    save(folder / "copy.nii.gz", resample(voxels.get_fdata(), voxels.affine, shape, affine, 3, mode="nearest"), affine)
+    save(folder / "copy.nii.gz", resample(voxels.get_fdata(), voxels.affine, shape, affine, 3), affine)
     shutil.copy(image, folder / "original.nii.gz")
     masks = []
     for name in ("original", "copy"):
-        options = ["--model_dir", str(model_dir), "--out", str(folder / name)]
-        main(["segment", str(folder / f"{name}.nii.gz"), *options])
+        main(["segment", str(folder / f"{name}.nii.gz"), "--out", str(folder / name)])
         masks.append(nib.load(folder / name / "mask.nii.gz"))
     np.testing.assert_allclose(masks[1].affine, affine, atol=1e-4)
     expected = np.asarray(masks[0].dataobj)
@@ -164,15 +163,12 @@ def agreement(image, model_dir, folder, **turn):
     return np.mean([dice(found, expected, number) for number in (1, 2)])
 
 
-# A copy has other samples: these small structures move by about 0.04 at half a voxel even without a turn. An oblique
-# one has a margin as well, here the image's edge drawn out, which a network trained on tight images has never seen.
+# Around the copy of an oblique grid lies what the image does not show: it is filled with 0, as resampling tools do.
 @pytest.mark.slow
 @pytest.mark.real_data
-@pytest.mark.parametrize(
-    ("turn", "least"), [({"about_z": 0.0, "about_x": 0.0}, 0.93), ({}, 0.85)], ids=["flipped", "turned"]
-)
-def test_a_real_image_gets_one_mask_however_it_is_stored(turn, least, real_data, tmp_path):
+@pytest.mark.parametrize("turn", [{"about_z": 0.0, "about_x": 0.0}, {}], ids=["flipped", "turned"])
+def test_a_real_image_gets_one_mask_however_it_is_stored(turn, real_data, tmp_path):
     if not (SHIPPED / "model.pt").is_file() or not (real_data / "hippocampus").is_dir():
         pytest.skip("there are no shipped weights or no real hippocampi")
-    figures = [agreement(image, SHIPPED, tmp_path, **turn) for image in hippocampi(real_data / "hippocampus")]
-    assert np.mean(figures) >= least, figures
+    figures = [agreement(image, tmp_path, **turn) for image in hippocampi(real_data / "hippocampus")]
+    assert np.mean(figures) >= 0.98, figures

@@ -13,6 +13,7 @@ from monai.transforms import RandCropByPosNegLabeld
 from beyond2d.checks import IGNORED, InputError
 from beyond2d.transforms import (
     ClassNumbersd,
+    CropToContentd,
     KnownOneHotd,
     PlacesToCropd,
     PlannedIntensityd,
@@ -50,6 +51,48 @@ def test_a_zscored_channel_is_scaled_by_its_own_range_without_spikes():
     np.testing.assert_allclose(scaled.numpy(), (inside - inside.mean()) / inside.std(ddof=1), atol=1e-4)
     blank = PlannedIntensityd("image", [{"scheme": "zscore"}])({"image": volume(np.full((1, 4, 4, 4), 7.0))})["image"]
     assert (blank == 0).all()
+
+
+def with_margin():
+    """An image of noise in a frame of zeros, and where it is."""
+    values = np.zeros((1, 12, 14, 10), np.float32)
+    inside = (slice(None), slice(2, 10), slice(3, 12), slice(1, 8))
+    values[inside] = np.random.default_rng(0).normal(100, 20, values[inside].shape)
+    return values, inside
+
+
+def test_a_frame_that_was_filled_in_counts_for_nothing():
+    values, inside = with_margin()
+    planned = PlannedIntensityd("image", [{"scheme": "zscore"}], content_key="content")
+    framed, bare = planned({"image": volume(values)}), planned({"image": volume(values[inside])})
+    np.testing.assert_allclose(framed["image"][inside].numpy(), bare["image"].numpy(), atol=1e-5)
+    assert framed["image"][0, 0, 5, 5] == framed["image"][0, 2, 5, 5]  # the edge is drawn out
+    expected = np.zeros(values.shape)
+    expected[inside] = 1
+    np.testing.assert_array_equal(framed["content"].numpy(), expected)
+    assert (bare["content"] == 1).all()
+
+
+def test_air_around_a_ct_belongs_to_the_image():
+    values, _ = with_margin()
+    planned = PlannedIntensityd("image", [CLIP], content_key="content")({"image": volume(values)})
+    assert (planned["content"] == 1).all()
+    assert (planned["image"][:, 0] == -2).all()
+
+
+def test_an_image_is_cut_to_what_is_image_and_back():
+    values, inside = with_margin()
+    planned = PlannedIntensityd("image", [{"scheme": "zscore"}], content_key="content")({"image": volume(values)})
+    scores, crop = planned["image"][inside], CropToContentd("image")
+    item = crop(planned)
+    assert "content" not in item
+    assert torch.equal(item["image"].as_tensor(), scores.as_tensor())
+    back = crop.inverse({"image": item["image"]})["image"]
+    assert back.shape == values.shape
+    np.testing.assert_allclose(np.asarray(back.affine), AFFINE, atol=1e-6)
+    assert torch.equal(back[inside].as_tensor(), scores.as_tensor())
+    whole = crop({"image": volume(values)})["image"]
+    np.testing.assert_array_equal(whole.numpy(), values)
 
 
 def test_each_channel_has_its_own_scheme():

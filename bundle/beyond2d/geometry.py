@@ -34,6 +34,30 @@ def isotropic_grid(shape: Sequence[int], affine: np.ndarray, spacing_mm: float) 
     return new_shape, new_affine
 
 
+def is_upright(affine: np.ndarray, spacing_mm: Sequence[float], tolerance: float = 1e-3) -> bool:
+    """Whether the axes run along the patient's, in the order and direction of RAS, with these voxel sizes."""
+    return bool(np.allclose(affine[:3, :3], np.diag(spacing_mm), atol=tolerance * min(spacing_mm)))
+
+
+def upright_grid(
+    shape: Sequence[int], affine: np.ndarray, spacing_mm: Sequence[float]
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a grid along the patient's axes that covers all voxel centres of the given grid.
+
+    Its own centres lie at whole multiples of the spacing in the world, so that differently stored scans of one
+    patient are sampled at the same places.
+    """
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape])).reshape(3, -1)
+    placed = affine[:3, :3] @ corners + affine[:3, 3:]
+    spacing = np.array(spacing_mm, dtype=np.float64)
+    # A hundredth of a voxel beyond the last centre is no reason for another one.
+    first = np.ceil(placed.min(1) / spacing - 0.99).astype(int)
+    last = np.floor(placed.max(1) / spacing + 0.99).astype(int)
+    grid = np.diag([*spacing, 1.0])
+    grid[:3, 3] = first * spacing
+    return tuple(int(count) for count in last - first + 1), grid
+
+
 def square_padding(shape: Sequence[int], multiple: int) -> list[tuple[int, int]]:
     """Voxels to add before and after each axis of (X, Y, Z), so that X = Y and all are multiples of `multiple`."""
     side = max(shape[0], shape[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .finishing import OwnGridMaskd
-from .segmentation import ClassNumbersd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
+from .segmentation import ClassNumbersd, CropToContentd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
     Projectd,
@@ -23,12 +23,15 @@ from .volumes import (
     SameGridd,
     SquarePad,
     SquarePadd,
+    Upright,
+    Uprightd,
     Windowd,
 )
 
 __all__ = [
     "BackProjectd",
     "ClassNumbersd",
+    "CropToContentd",
     "Isotropic",
     "Isotropicd",
     "KnownOneHotd",
@@ -46,6 +49,8 @@ __all__ = [
     "SparseSlicesd",
     "SquarePad",
     "SquarePadd",
+    "Upright",
+    "Uprightd",
     "ViewAnglesd",
     "ViewStatisticsd",
     "Windowd",

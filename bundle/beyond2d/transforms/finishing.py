@@ -40,7 +40,9 @@ class OwnGridMaskd(MapTransform):
                 share = like((channel - total).exp()[None], output[key])
                 share = self.invert({"share": share, self.orig_keys: output[self.orig_keys]})["share"]
                 if best is None:
-                    best, mask = share, like(torch.zeros_like(share, dtype=torch.uint8), share)
+                    mask = like(torch.zeros_like(share, dtype=torch.uint8), share)
+                    # Where nothing was predicted no class has a share, and rounding must not choose one.
+                    best = share.clip(min=0.5 / len(logits))
                 else:
                     mask[share > best] = number
                     best = torch.maximum(best, share)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.networks import one_hot
-from monai.transforms import MapTransform
+from monai.transforms import Crop, InvertibleTransform, MapTransform
+from scipy.ndimage import distance_transform_edt
 
 from ..checks import IGNORED, InputError, check_choice
 from .items import Data, like
@@ -25,11 +26,16 @@ class PlannedIntensityd(MapTransform):
     """Scale each channel of an image (C, X, Y, Z) as the plan says.
 
     `clip` cuts to fixed intensities and scales by the mean and deviation of the data set's foreground (CT);
-    `zscore` cuts to the image's own range and scales by its own mean and deviation.
+    `zscore` cuts to the image's own range and scales by its own mean and deviation. What was filled in around the
+    image, so that all eight corners have one value, counts for neither; it gets the values at the image's edge. The
+    mask (1, X, Y, Z) of what is image stands under `content_key`.
     """
 
-    def __init__(self, keys: KeysCollection, intensity: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, keys: KeysCollection, intensity: Sequence[Mapping[str, Any]], content_key: str | None = None
+    ) -> None:
         super().__init__(keys)
+        self.content_key = content_key
         self.intensity = [{**entry, "scheme": check_choice(entry["scheme"], SCHEMES, "scheme")} for entry in intensity]
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
@@ -42,7 +48,11 @@ class PlannedIntensityd(MapTransform):
                     f"{name}: expected {len(self.intensity)} channels, as the plan has it, got {image.shape[0]}"
                 )
             channels = [scaled(channel, scheme) for channel, scheme in zip(image, self.intensity, strict=True)]
-            output[key] = like(torch.stack([torch.as_tensor(channel) for channel in channels]), image)
+            output[key] = like(torch.stack(channels), image)
+            if self.content_key is not None:
+                parts = [is_content(*pair) for pair in zip(image, self.intensity, strict=True)]
+                content = torch.stack(parts).any(dim=0)
+                output[self.content_key] = like(content[None].float(), image)
         return output
 
 
@@ -51,9 +61,63 @@ def scaled(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
     values = channel.as_subclass(torch.Tensor).float()
     if scheme["scheme"] == "clip":
         return (values.clip(scheme["low"], scheme["high"]) - scheme["mean"]) / scheme["std"]
-    low, high = np.percentile(values.numpy(), OWN_RANGE)
-    values = values.clip(float(low), float(high))
-    return (values - values.mean()) / values.std().clip(min=1e-6)
+    content = is_content(values, scheme)
+    inside = values[content]
+    low, high = np.percentile(inside.numpy(), OWN_RANGE)
+    inside = inside.clip(float(low), float(high))
+    scores = torch.zeros_like(values)
+    scores[content] = (inside - inside.mean()) / inside.std().clip(min=1e-6)
+    if bool(content.all()):
+        return scores
+    # An interpolation over the image's edge must not see a step there.
+    nearest = distance_transform_edt(~content.numpy(), return_distances=False, return_indices=True)
+    return scores[tuple(torch.as_tensor(nearest, dtype=torch.long))]
+
+
+def is_content(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
+    """Which voxels of a channel (X, Y, Z) are image, and not the one value that somebody filled all corners with.
+
+    In a CT that value is air, which belongs to the image.
+    """
+    values = channel.as_subclass(torch.Tensor)
+    everything = torch.ones_like(values, dtype=torch.bool)
+    if scheme["scheme"] == "clip":
+        return everything
+    corners = values[:: values.shape[0] - 1, :: values.shape[1] - 1, :: values.shape[2] - 1]
+    content = values != corners[0, 0, 0]
+    filled = bool((corners == corners[0, 0, 0]).all()) and bool(content.any())
+    return content if filled else everything
+
+
+class CropToContentd(MapTransform, InvertibleTransform):
+    """Cut volumes (C, X, Y, Z) down to what is image, and put 0, the mean, wherever else there is room in the box.
+
+    `content_key` is the mask of what is image; without it nothing is cut.
+    """
+
+    def __init__(self, keys: KeysCollection, content_key: str = "content") -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.content_key = content_key
+        self.crop = Crop()
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        content = output.pop(self.content_key, None)
+        for key in self.key_iterator(output):
+            volume = output[key]
+            box = [slice(None)] * 3
+            if content is not None:
+                inside = content.as_subclass(torch.Tensor) >= 0.5
+                volume = like(volume.as_subclass(torch.Tensor) * inside, volume)
+                box = [slice(int(places.min()), int(places.max()) + 1) for places in torch.nonzero(inside[0]).T]
+            output[key] = self.crop(volume, slices=tuple(box))
+        return output
+
+    def inverse(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            output[key] = self.crop.inverse(output[key])
+        return output
 
 
 class ClassNumbersd(MapTransform):

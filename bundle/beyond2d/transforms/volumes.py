@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from nibabel.orientations import aff2axcodes
 from skimage.filters import threshold_otsu
 
 from ..checks import InputError, check_same_grid, check_window
-from ..geometry import is_isotropic, isotropic_grid, spacing_of, square_padding
+from ..geometry import is_isotropic, is_upright, isotropic_grid, spacing_of, square_padding, upright_grid
 from ..projection import scale_to_unit
 from .items import Data, like
 
@@ -101,7 +102,29 @@ class SameGridd(MapTransform):
         return output
 
 
-class Isotropic(InvertibleTransform):
+# Voxels of a volume beyond which cubic interpolation would take gigabytes.
+LARGEST_CUBIC = 2**24
+
+
+class _Regrid(InvertibleTransform):
+    """Resample a volume (C, X, Y, Z) to the grid that a subclass chooses; one that is on it already is not touched."""
+
+    def __init__(self, mode: str, padding_mode: str) -> None:
+        self.resample = SpatialResample(mode=mode, padding_mode=padding_mode, dtype=np.float32)
+
+    def grid(self, shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+        """The shape and affine to work on, of those of a volume."""
+        raise NotImplementedError
+
+    def __call__(self, volume: MetaTensor) -> torch.Tensor:
+        shape, affine = self.grid(tuple(volume.shape[1:]), volume.affine.numpy())
+        return self.resample(volume, dst_affine=torch.as_tensor(affine), spatial_size=shape)
+
+    def inverse(self, data: torch.Tensor) -> torch.Tensor:
+        return self.resample.inverse(data)
+
+
+class Isotropic(_Regrid):
     """Resample a volume (1, X, Y, Z) to cubes of `spacing_mm`, or of its own smallest voxel size.
 
     Turning mixes X and Y, so a millimetre has to be the same number of voxels along both. A volume that is
@@ -109,33 +132,46 @@ class Isotropic(InvertibleTransform):
     """
 
     def __init__(self, spacing_mm: float | None = None, mode: str = "bilinear") -> None:
+        super().__init__(mode, padding_mode="border")
         self.spacing_mm = spacing_mm
-        self.resample = SpatialResample(mode=mode, padding_mode="border", dtype=np.float32)
+
+    def grid(self, shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+        spacing_mm = self.spacing_mm or min(spacing_of(affine))
+        if is_isotropic(affine) and np.isclose(spacing_of(affine)[0], spacing_mm, rtol=1e-3):
+            return shape, affine
+        return isotropic_grid(shape, affine, spacing_mm)
+
+
+class Upright(_Regrid):
+    """Resample a volume (C, X, Y, Z) onto the patient's axes in voxels of `spacing_mm`.
+
+    An oblique or stretched scan is then sampled at the same places of the world as an upright one whose voxels lie at
+    whole multiples of the spacing. One that is upright already, in that spacing, is not touched. `cubic`
+    interpolation blurs less, but takes much memory: a large volume is interpolated linearly.
+    """
+
+    def __init__(self, spacing_mm: Sequence[float], mode: str = "bilinear", padding_mode: str = "border") -> None:
+        super().__init__("bilinear" if mode == "cubic" else mode, padding_mode)
+        self.cubic = mode == "cubic"
+        self.spacing_mm = [float(mm) for mm in spacing_mm]
 
     def __call__(self, volume: MetaTensor) -> torch.Tensor:
-        affine = volume.affine.numpy()
-        spacing_mm = self.spacing_mm or min(spacing_of(affine))
-        shape, new_affine = tuple(volume.shape[1:]), affine
-        if not (is_isotropic(affine) and np.isclose(spacing_of(affine)[0], spacing_mm, rtol=1e-3)):
-            shape, new_affine = isotropic_grid(shape, affine, spacing_mm)
-        return self.resample(volume, dst_affine=torch.as_tensor(new_affine), spatial_size=shape)
+        shape, affine = self.grid(tuple(volume.shape[1:]), volume.affine.numpy())
+        fits = max(volume.numel(), math.prod(shape)) <= LARGEST_CUBIC
+        # By MONAI's convention a number is the order of a spline.
+        how: dict[str, Any] = {"mode": 3, "padding_mode": "nearest"} if self.cubic and fits else {}
+        return self.resample(volume, dst_affine=torch.as_tensor(affine), spatial_size=shape, **how)
 
-    def inverse(self, data: torch.Tensor) -> torch.Tensor:
-        return self.resample.inverse(data)
+    def grid(self, shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+        if is_upright(affine, self.spacing_mm):
+            return shape, affine
+        return upright_grid(shape, affine, self.spacing_mm)
 
 
-class Isotropicd(MapTransform, InvertibleTransform):
-    """`Isotropic` over keys; `mode` is one interpolation a key (`nearest` for labels)."""
+class _Regridd(MapTransform, InvertibleTransform):
+    """A `_Regrid` for each key."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        mode: Sequence[str],
-        spacing_mm: float | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transforms = {key: Isotropic(spacing_mm, one_mode) for key, one_mode in zip(self.keys, mode, strict=True)}
+    transforms: dict[Hashable, _Regrid]
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         output = dict(data)
@@ -148,6 +184,38 @@ class Isotropicd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(output):
             output[key] = self.transforms[key].inverse(output[key])
         return output
+
+
+class Isotropicd(_Regridd):
+    """`Isotropic` over keys; `mode` is one interpolation a key (`nearest` for labels)."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mode: Sequence[str],
+        spacing_mm: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transforms = {key: Isotropic(spacing_mm, one_mode) for key, one_mode in zip(self.keys, mode, strict=True)}
+
+
+class Uprightd(_Regridd):
+    """`Upright` over keys, with one interpolation a key (`nearest` for labels) and one way to fill what lies beyond
+    the scan: `border` draws its edge out, `zeros` does not.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mode: Sequence[str],
+        padding_mode: Sequence[str],
+        spacing_mm: Sequence[float],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        ways = zip(self.keys, mode, padding_mode, strict=True)
+        self.transforms = {key: Upright(spacing_mm, *way) for key, *way in ways}
 
 
 class RandWindowd(RandomizableTransform, MapTransform):
