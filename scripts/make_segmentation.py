@@ -100,20 +100,27 @@ def common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Every training that there is, once."""
-    for model in ("planned", "network2"):
+    """Every training that is finished, once."""
+    for model, epochs in (("planned", options.epochs), ("network2", options.report_epochs)):
         for fold in range(options.folds):
-            score(options, options.folder / model / f"fold_{fold}", f"{model}/fold_{fold}", {"fold": fold})
+            if finished(options.folder / model / f"fold_{fold}", epochs):
+                score(options, options.folder / model / f"fold_{fold}", f"{model}/fold_{fold}", {"fold": fold})
     for percent in PERCENTS:
         sparse = {"fold": 0, "num_cases": SPARSE_CASES, "labelled_fraction": percent / 100}
         folder = sparse_folder(options, percent)
-        score(options, folder, f"sparse/unseen_{percent:g}", sparse)
-        score(options, folder, f"sparse/own_{percent:g}", {**sparse, "part": "training", "only_undrawn": True})
+        if finished(folder, options.sparse_epochs):
+            score(options, folder, f"sparse/unseen_{percent:g}", sparse)
+            score(options, folder, f"sparse/own_{percent:g}", {**sparse, "part": "training", "only_undrawn": True})
+
+
+def finished(training: Path, epochs: int) -> bool:
+    history = read_history(training)
+    return bool(history) and history[-1]["epoch"] >= epochs
 
 
 def score(options: argparse.Namespace, training: Path, name: str, overrides: dict[str, Any]) -> None:
     output = options.folder / "scores" / name
-    if not (training / "model.pt").is_file() or (output / "scores.json").is_file():
+    if (output / "scores.json").is_file():
         return
     model = report_recipe(options) if training.parent.name == "network2" else {}
     paths = {"ckpt_dir": str(training), "output_dir": str(output)}

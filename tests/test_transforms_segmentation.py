@@ -144,34 +144,32 @@ def slices_left(label, axis):
 
 @pytest.mark.parametrize(("axis", "first", "last"), [(0, 2, 17), (1, 5, 34), (2, 0, 15)])
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.25, 0.4])
-def test_a_fraction_of_the_slices_stays_spread_evenly_over_the_organ(axis, first, last, fraction):
+def test_a_fraction_of_the_slices_stays_spread_evenly_over_the_volume(axis, first, last, fraction):
     label = organ(axis=axis, first=first, last=last)
     sparse = SparseSlicesd("label", fraction, axis=axis)({"label": label})["label"]
-    left = slices_left(sparse, axis)
-    shown = last - first + 1
-    assert len(left) == max(1, round(fraction * label.shape[1 + axis]))
-    assert first <= min(left) <= max(left) <= last
-    assert all(abs(step - shown / len(left)) < 1 for step in np.diff(left))
+    left, size = slices_left(sparse, axis), label.shape[1 + axis]
+    assert len(left) == max(1, round(fraction * size))
+    assert any(first <= index <= last for index in left)
+    assert all(abs(step - size / len(left)) < 1 for step in np.diff(left))
     index = torch.as_tensor(left)
     assert torch.equal(sparse.index_select(1 + axis, index), label.index_select(1 + axis, index))
     assert kept_geometry(sparse)
 
 
-def test_at_least_one_slice_stays_and_at_most_the_organs():
-    assert len(slices_left(SparseSlicesd("label", 0.001)({"label": organ()})["label"], 1)) == 1
-    short = SparseSlicesd("label", 0.5)({"label": organ(first=10, last=13)})["label"]
-    assert slices_left(short, 1) == [10, 11, 12, 13]
+def test_at_least_one_slice_stays_and_one_that_shows_a_class():
+    for case in range(10):
+        label = organ(first=10, last=13, name=f"{case}.nii.gz")
+        (only,) = slices_left(SparseSlicesd("label", 0.001)({"label": label})["label"], 1)
+        assert 10 <= only <= 13
     empty = SparseSlicesd("label", 0.1)({"label": volume(torch.zeros(1, 20, 40, 16))})["label"]
-    assert slices_left(empty, 1) == [20]
+    assert len(slices_left(empty, 1)) == 4
 
 
-def test_slices_are_spread_over_those_that_show_a_class():
-    label = organ(first=0, last=3)
-    label[:, :, 30:34] = 2
-    left = slices_left(SparseSlicesd("label", 0.1)({"label": label})["label"], 1)
-    assert len(left) == 4
-    assert [index < 4 for index in left] == [True, True, False, False]
-    assert set(left) <= {0, 1, 2, 3, 30, 31, 32, 33}
+def test_values_that_nobody_labelled_show_no_class():
+    label = organ(first=10, last=10)
+    label[:, :, 20:] = IGNORED
+    sparse = SparseSlicesd("label", 0.001)({"label": label})["label"]
+    assert (sparse[:, :, 10] != IGNORED).all()
 
 
 def test_a_case_has_the_same_slices_every_time_and_others_by_seed_and_name():

@@ -151,8 +151,9 @@ class ClassNumbersd(MapTransform):
 class SparseSlicesd(MapTransform):
     """Keep a label on a share of its slices and forget the rest, as where a person drew only some.
 
-    The slices are spread evenly over those that show any class; at least one stays. Which share of the spread they
-    start at depends on the case's name and `seed` alone, so that a case has the same slices in every epoch.
+    The slices are spread evenly over the whole volume, where a person also sees that some show nothing; at least one
+    that shows a class stays. Where the spread starts depends on the case's name and `seed` alone, so that a case has
+    the same slices in every epoch.
 
     Args:
         keys: labels (1, X, Y, Z) of class numbers.
@@ -189,10 +190,14 @@ class SparseSlicesd(MapTransform):
         other = [axis for axis in range(4) if axis != 1 + self.axis]
         drawn = label.as_subclass(torch.Tensor)
         shown = torch.nonzero(((drawn > 0) & (drawn != IGNORED)).sum(dim=other)).ravel().tolist() or [size // 2]
-        count = min(max(1, round(self.fraction * size)), len(shown))
+        count = max(1, round(self.fraction * size))
         name = Path(str(getattr(label, "meta", {}).get("filename_or_obj", ""))).name
         start = np.random.default_rng([self.seed, zlib.crc32(name.encode())]).uniform()
-        return [shown[int((position + start) * len(shown) / count)] for position in range(count)]
+        chosen = [int((position + start) * size / count) for position in range(count)]
+        if not set(chosen) & set(shown):
+            middle = shown[len(shown) // 2]
+            chosen[int(np.argmin([abs(index - middle) for index in chosen]))] = middle
+        return chosen
 
 
 class PlacesToCropd(MapTransform):
