@@ -23,6 +23,7 @@ bench: $(INSTALLED)  ## timings at full size; minutes, and up to 16 GiB of memor
 	$(BIN)/python scripts/bench_projection.py
 	$(BIN)/python scripts/bench_tiles.py
 	$(BIN)/python scripts/bench_lean.py
+	$(BIN)/python scripts/bench_segmentation.py --overlap 0.25
 
 clean:  ## forget the environment and what the demo made
 	rm -rf .venv demo

@@ -3,22 +3,21 @@
 import csv
 import json
 import math
-import pydoc
 import subprocess
 import sys
+from functools import partial
 
+import bundles
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import PLAN, new_network
-from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
-from test_configs import targets
 
 from beyond2d.readers import plan_text, read_plan
 from beyond2d.report.segmentation import RESULT_FILES
-from beyond2d.workflow import MODELS, TASKS, config_files, home
+from beyond2d.workflow import MODELS, home
 
 CONFIGS = home() / "configs" / "segmentation"
 REPORT = {"model": "network2", "size": [32, 32, 16]}
@@ -27,20 +26,8 @@ QUICK_TRAINING = {"mixed_precision": False, "val_interval": 1, "check_data": Fal
 OWN_LISTS = {"fold": None}  # dataset.json's training and validation
 
 
-def raw(name):
-    return ConfigParser.load_config_file(str(CONFIGS / name))
-
-
-def open_config(task, model=None, **overrides):
-    workflow = ConfigWorkflow(
-        config_files("segmentation", task, model),
-        logging_file=False,
-        workflow_type=TASKS[task][1],
-        bundle_root=str(home()),
-        **overrides,
-    )
-    workflow.initialize()
-    return workflow
+raw = partial(bundles.raw, "segmentation")
+open_config = partial(bundles.open_config, "segmentation")
 
 
 def train(organs, folder, **overrides):
@@ -100,14 +87,6 @@ def test_validation_evaluation_and_inference_predict_alike():
     assert evaluated == inferred[: len(evaluated)]
 
 
-@pytest.mark.parametrize("overlay", ["evaluate.yaml", "multi_gpu.yaml"])
-def test_what_an_overlay_changes_is_there(overlay):
-    parser = ConfigParser(raw("train.yaml"))
-    for key in raw(overlay):
-        parent = key.rpartition("#")[0]
-        assert "#" not in key or parent in parser, key
-
-
 @pytest.mark.parametrize("model", MODELS["segmentation"][1:])
 def test_every_other_network_changes_what_the_configs_have(model):
     """What it brings along anew, it uses itself."""
@@ -116,21 +95,9 @@ def test_every_other_network_changes_what_the_configs_have(model):
     assert all(f"'@{key}'" in text for key in raw(f"{model}.yaml").keys() - known.keys())
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_target_exists(path):
-    known = ComponentLocator().get_component_module_name
-    for target in targets(raw(path.name)):
-        assert known(target) or pydoc.locate(target), target
-
-
-def test_metadata_names_the_formats():
-    metadata = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
-    data_format = metadata["network_data_format"]
-    assert list(data_format["inputs"]) == ["image"]
-    assert data_format["inputs"]["image"]["channel_def"] == {"0": "image"}
-    prediction = data_format["outputs"]["pred"]
-    assert prediction["channel_def"] == {"0": "background", "1": "anterior", "2": "posterior"}
-    assert prediction["num_channels"] == 3
+def test_metadata_names_the_classes():
+    channels = raw("metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert channels == {"0": "background", "1": "anterior", "2": "posterior"}
 
 
 def test_resumed_training_is_the_uninterrupted_one(organs, tmp_path):

@@ -170,14 +170,16 @@ def check_same_grid(
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a weights file, by name: a plain state dict, or the network of a training's `last.pt`."""
+    """The tensors of a weights file, by name; a training's `last.pt` holds more than those and is refused."""
     if not path.is_file():
         raise InputError(f"{path}: expected a file of weights, there is no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
         raise InputError(f"{path}: expected weights as torch.save writes them, cannot read the file") from error
-    state = state.get("network", state) if isinstance(state, dict) else {}
+    state = state if isinstance(state, dict) else {}
+    if "network" in state and "progress" in state:
+        raise InputError(f"{path}: expected weights, got the whole state of a training; take the model.pt beside it")
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 
 
