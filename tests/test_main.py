@@ -189,6 +189,10 @@ def torn_weights(folder):
     (folder / "model.pt").write_bytes((folder / "model.pt").read_bytes()[:5000])
 
 
+def state_of_a_training(folder):
+    torch.save({"network": torch.load(folder / "model.pt", weights_only=True), "progress": {}}, folder / "model.pt")
+
+
 def label_elsewhere(folder):
     label = nib.load(folder / "label.nii.gz")
     affine = label.affine + np.array([[0, 0, 0, 50], [0] * 4, [0] * 4, [0] * 4])
@@ -231,6 +235,7 @@ BAD = [
     ("other network", weights_of_another_network, (), "model.pt: expected weights of the config's network"),
     ("no weights", no_weights, (), "model.pt: expected a file of weights, there is no such file"),
     ("torn weights", torn_weights, (), "model.pt: expected weights as torch.save writes them"),
+    ("state of a training", state_of_a_training, (), "model.pt: expected weights, got the whole state of a training"),
     ("label elsewhere", label_elsewhere, LABEL, "label: expected the image's place in the world"),
     ("label of another shape", label_of_another_shape, LABEL, "label: expected the image's shape"),
     ("no label", good, ("--label", "none.nii.gz"), "none.nii.gz"),
