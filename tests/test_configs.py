@@ -1,8 +1,6 @@
 """The bundle's configs: complete, consistent with one another, and running as MONAI runs them."""
 
 import json
-import subprocess
-import sys
 from functools import partial
 
 import bundles
@@ -119,21 +117,17 @@ def test_evaluation_of_what_refinement_gains(vessels, weights, tmp_path):
 
 @pytest.mark.slow
 def test_monai_runs_the_bundle_from_its_own_command_line(vessels, tmp_path):
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.yaml")]
-    options = ["--dataset_dir", str(vessels), "--ckpt_dir", str(tmp_path), "--max_epochs", "1"]
+    options = ["--dataset_dir", vessels, "--ckpt_dir", tmp_path, "--max_epochs", 1]
     options += [f"--{key}={value}" for key, value in QUICK_TRAINING.items()]
-    subprocess.run([*command, *options], check=True, cwd=home(), capture_output=True)
+    bundles.run_monai([CONFIGS / "train.yaml"], *options)
     assert (tmp_path / "model.pt").is_file()
 
 
 @pytest.mark.slow
 def test_two_processes_train_the_same_config(vessels, tmp_path):
-    files = [str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu.yaml")]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launcher, "-m", "monai.bundle", "run", "--config_file", str(files)]
-    options = ["--dataset_dir", str(vessels), "--ckpt_dir", str(tmp_path), "--max_epochs", "1"]
+    options = ["--dataset_dir", vessels, "--ckpt_dir", tmp_path, "--max_epochs", 1, "--batch_size", 1]
     options += [f"--{key}={value}" for key, value in QUICK_TRAINING.items()]
-    subprocess.run([*command, *options, "--batch_size", "1"], check=True, cwd=home(), capture_output=True)
+    bundles.run_monai([CONFIGS / "train.yaml", CONFIGS / "multi_gpu.yaml"], *options, processes=2)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     # Three cases shared by two processes, one a step, are two steps each, not three.
     assert state["progress"]["iteration"] == 2

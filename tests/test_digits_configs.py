@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from functools import partial
 
 import bundles
@@ -136,23 +134,17 @@ def test_inference_gives_probabilities(digits, trained, tmp_path):
     assert {row["label"] for row in unlabelled} == {""}
 
 
-def run_monai(command, files, digits, folder, *options):
-    start = [sys.executable, *command, "-m", "monai.bundle", "run", "--config_file", str(files)]
-    folders = ["--dataset_dir", str(digits), "--ckpt_dir", str(folder)]
-    subprocess.run([*start, *folders, "--max_epochs", "1", *options], check=True, cwd=home(), capture_output=True)
-
-
 @pytest.mark.slow
 def test_monai_runs_the_bundle_from_its_own_command_line(digits, tmp_path):
-    run_monai([], CONFIGS / "train.yaml", digits, tmp_path)
+    bundles.run_monai([CONFIGS / "train.yaml"], "--dataset_dir", digits, "--ckpt_dir", tmp_path, "--max_epochs", 1)
     assert (tmp_path / "model.pt").is_file()
 
 
 @pytest.mark.slow
 def test_two_processes_train_the_same_config(digits, tmp_path):
-    files = [str(CONFIGS / name) for name in ("train.yaml", "resnet.yaml", "multi_gpu.yaml")]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    files = [CONFIGS / name for name in ("train.yaml", "resnet.yaml", "multi_gpu.yaml")]
     small = [f"--{key}={value}" for key, value in SMALL.items()]
-    run_monai(launcher, files, digits, tmp_path, "--batch_size", "4", *small)
+    options = ["--dataset_dir", digits, "--ckpt_dir", tmp_path, "--max_epochs", 1, "--batch_size", 4]
+    bundles.run_monai(files, *options, *small, processes=2)
     # 21 digits shared by two processes, four a step, are three steps each, not five.
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["iteration"] == 3

@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from functools import partial
 
 import bundles
@@ -209,31 +207,25 @@ def test_evaluation_of_slices_that_nobody_drew(organs, segmenter, tmp_path):
     assert scores["labelled_fraction"] == 0.25
 
 
-def run_bundle(*arguments, launcher=("-m",)):
-    command = [sys.executable, *launcher, "monai.bundle", "run", *map(str, arguments)]
-    subprocess.run(command, check=True, cwd=home(), capture_output=True)
-
-
 @pytest.mark.slow
 def test_monai_runs_the_bundle_from_its_own_command_line(organs, segmenter, tmp_path):
     common = ("--dataset_dir", organs, "--plan_file", segmenter / "plan.yaml")
     training = (*common, "--ckpt_dir", tmp_path, "--num_folds", 2, "--mixed_precision", "False")
-    run_bundle("--config_file", CONFIGS / "train.yaml", *training, "--max_epochs", 1, "--val_interval", 1)
-    both = str([str(CONFIGS / "train.yaml"), str(CONFIGS / "evaluate.yaml")])
-    run_bundle("--config_file", both, *training, "--output_dir", tmp_path / "scores")
+    bundles.run_monai([CONFIGS / "train.yaml"], *training, "--max_epochs", 1, "--val_interval", 1)
+    both = [CONFIGS / "train.yaml", CONFIGS / "evaluate.yaml"]
+    bundles.run_monai(both, *training, "--output_dir", tmp_path / "scores")
     assert (tmp_path / "scores" / "cases.csv").is_file()
     weights = ("--load_path", tmp_path / "model.pt", "--output_dir", tmp_path / "out")
-    run_bundle("--config_file", CONFIGS / "inference.yaml", *common, *weights)
+    bundles.run_monai([CONFIGS / "inference.yaml"], *common, *weights)
     assert len(list((tmp_path / "out").glob("*/mask.nii.gz"))) == 1
 
 
 @pytest.mark.slow
 def test_two_processes_train_the_same_config(organs, segmenter, tmp_path):
-    files = str([str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu.yaml")])
+    files = [CONFIGS / "train.yaml", CONFIGS / "multi_gpu.yaml"]
     options = ["--dataset_dir", organs, "--ckpt_dir", tmp_path, "--plan_file", segmenter / "plan.yaml"]
     options += ["--num_folds", 4, "--max_epochs", 1, "--val_interval", 1, "--batch_size", 1]
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    run_bundle("--config_file", files, *options, "--mixed_precision", "False", launcher=launcher)
+    bundles.run_monai(files, *options, "--mixed_precision", "False", processes=2)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     # Three cases shared by two processes, one a step, are two steps each, not three.
     assert state["progress"]["iteration"] == 2
