@@ -135,7 +135,8 @@ def publish(options: argparse.Namespace) -> None:
     write_json(MODELS / "record.json", record(options, rows))
     fill_marks(CARD, tables(options, rows))
     draw_minutes(options)
-    draw_sparse(options)
+    if scored_percents(options):
+        draw_sparse(options)
 
 
 def read_scores(options: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -193,10 +194,15 @@ def sparse_rows(options: argparse.Namespace, use: str, percent: float) -> list[d
     return [{**row, "percent": percent, "use": use} for row in cases if row["label"] == MEAN]
 
 
+def scored_percents(options: argparse.Namespace) -> list[float]:
+    scores = options.folder / "scores" / "sparse"
+    return [percent for percent in PERCENTS if (scores / f"own_{percent:g}" / "scores.json").is_file()]
+
+
 def sparse_table(options: argparse.Namespace) -> Table:
     """A line a share of labelled slices; of either use the network and what needs none."""
     lines = []
-    for percent in PERCENTS:
+    for percent in scored_percents(options):
         cells = [f"{percent:g}"]
         for use in ("own", "unseen"):
             table = summary_table(sparse_rows(options, use, percent), ("dice",), ("method",))
@@ -208,7 +214,7 @@ def sparse_table(options: argparse.Namespace) -> Table:
 
 def draw_sparse(options: argparse.Namespace) -> None:
     def curve(use: str, method: str) -> list[tuple[float, float]]:
-        chosen = [(percent, sparse_rows(options, use, percent)) for percent in PERCENTS]
+        chosen = [(percent, sparse_rows(options, use, percent)) for percent in scored_percents(options)]
         return [
             (percent, float(np.nanmean([row["dice"] for row in rows if row["method"] == method])))
             for percent, rows in chosen
