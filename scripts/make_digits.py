@@ -139,8 +139,7 @@ def record(options: argparse.Namespace, trained: Iterable[str]) -> dict[str, Any
     return {
         "beyond2d_version": __version__,
         "data": {key: data[key] for key in ("source", "seed", "poses", "numTraining", "numValidation", "numTest")},
-        "command": "python scripts/make_digits.py --source FOLDER"
-        + (f" --minutes {options.minutes:g}" if options.minutes else ""),
+        "command": "python scripts/make_digits.py --source FOLDER, with --epochs as told for each training",
         "seed": options.seed,
         "precision": "float32",
         "machine": machine(),

@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine
 from PIL import Image
 
-from beyond2d.report.baselines import features, nearest_mean, nearest_neighbours
+from beyond2d.baselines import features, nearest_mean, nearest_neighbours
 from beyond2d.report.confusion import confusion_counts, confusion_picture
 from beyond2d.report.digits import NAMES, DigitScores
 

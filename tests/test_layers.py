@@ -9,7 +9,7 @@ PACKAGE = Path(beyond2d.__file__).parent
 LAYERS = [
     {"__init__"},
     {"checks"},
-    {"projection", "geometry", "atlas", "phantoms", "planning", "surfaces", "tiling"},
+    {"projection", "geometry", "baselines", "phantoms", "planning", "surfaces", "tiling"},
     {"consistency"},
     {"writers"},
     {"readers", "transforms", "networks", "losses", "lean", "metrics"},

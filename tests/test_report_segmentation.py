@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from beyond2d import __version__
-from beyond2d.atlas import between_slices
+from beyond2d.baselines import between_slices
 from beyond2d.checks import IGNORED
 from beyond2d.metrics import class_scores
 from beyond2d.report import segmentation

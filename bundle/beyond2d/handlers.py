@@ -108,11 +108,6 @@ class Checkpoints:
             torch.save(state, hidden)
 
 
-def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
-    """The network inside its wrapper for several processes."""
-    return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
-
-
 class ClipGradients:
     """Shorten each step's gradient to a norm of at most `max_norm`, all parameters together."""
 
@@ -181,3 +176,8 @@ class History:
         self.rows.append({"epoch": state.epoch, "minutes": round(self.seconds / 60, 3), **figures, "metric": metric})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_csv(self.path, self.rows, self.columns)
+
+
+def _unwrapped(network: torch.nn.Module) -> torch.nn.Module:
+    """The network inside its wrapper for several processes."""
+    return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network

@@ -59,20 +59,6 @@ class VolumetricVGG13(nn.Sequential):
         )
 
 
-def _down(channels_in: int, channels_out: int) -> list[nn.Module]:
-    return [*_convolved(channels_in, channels_out), nn.MaxPool3d(2)]
-
-
-def _convolved(channels_in: int, channels_out: int) -> list[nn.Module]:
-    convolution = nn.Conv3d(channels_in, channels_out, kernel_size=3, padding=1)
-    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
-
-
-def _up(channels_in: int, channels_out: int) -> list[nn.Module]:
-    convolution = nn.ConvTranspose3d(channels_in, channels_out, kernel_size=2, stride=2)
-    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
-
-
 class VolumetricUNet(nn.Module):
     """The 3D U-Nets of the IIT Bombay report: "Network 1" with five levels, "Network 2" with four.
 
@@ -122,13 +108,6 @@ class VolumetricUNet(nn.Module):
         return logits
 
 
-def _two_convolutions(channels_in: int, channels_out: int, order: str) -> nn.Sequential:
-    """Two 3x3x3 convolutions, each followed by what `order` says: activation A, batch norm N."""
-    shared: dict[str, Any] = {"adn_ordering": order, "act": "relu", "norm": "batch", "padding": 1}
-    pairs = ((channels_in, channels_out), (channels_out, channels_out))
-    return nn.Sequential(*(Convolution(3, *pair, conv_only=not order, **shared) for pair in pairs))
-
-
 class Ensemble(nn.Module):
     """Several networks of one architecture as one: the logarithm of the mean of their probabilities.
 
@@ -152,3 +131,24 @@ class Ensemble(nn.Module):
 def ensemble_of(member: nn.Module, count: int = 1) -> nn.Module:
     """`count` networks as one; a single one stays what it is, and so do the names of its weights."""
     return member if count == 1 else Ensemble(member, count)
+
+
+def _down(channels_in: int, channels_out: int) -> list[nn.Module]:
+    return [*_convolved(channels_in, channels_out), nn.MaxPool3d(2)]
+
+
+def _convolved(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.Conv3d(channels_in, channels_out, kernel_size=3, padding=1)
+    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
+
+
+def _up(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.ConvTranspose3d(channels_in, channels_out, kernel_size=2, stride=2)
+    return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
+
+
+def _two_convolutions(channels_in: int, channels_out: int, order: str) -> nn.Sequential:
+    """Two 3x3x3 convolutions, each followed by what `order` says: activation A, batch norm N."""
+    shared: dict[str, Any] = {"adn_ordering": order, "act": "relu", "norm": "batch", "padding": 1}
+    pairs = ((channels_in, channels_out), (channels_out, channels_out))
+    return nn.Sequential(*(Convolution(3, *pair, conv_only=not order, **shared) for pair in pairs))

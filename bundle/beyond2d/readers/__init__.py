@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .angles import AnglesFile, read_angles_file, write_angles_file
 from .cases import load_cases
-from .decathlon import DataList, read_datalist
+from .decathlon import DataList, case_name, read_datalist
 from .digits import load_digits
 from .idx import Digits, read_idx_digits
 from .plans import fold_cases, plan_text, read_plan
@@ -23,6 +23,7 @@ __all__ = [
     "LabelReader",
     "ViewsReader",
     "VolumeReader",
+    "case_name",
     "fold_cases",
     "load_cases",
     "load_digits",

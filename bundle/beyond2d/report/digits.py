@@ -11,10 +11,10 @@ import torch
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
+from ..baselines import features, nearest_mean, nearest_neighbours
 from ..metrics import Interval, summarise
 from ..phantoms.digits import NUM_DIGITS
 from ..writers import staged_folder, write_csv, write_json
-from .baselines import features, nearest_mean, nearest_neighbours
 from .confusion import confusion_counts, confusion_picture
 from .tables import summary_table
 

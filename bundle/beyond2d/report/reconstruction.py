@@ -14,6 +14,7 @@ from monai.transforms import MapTransform
 from .. import __version__
 from ..geometry import spacing_of
 from ..metrics import score
+from ..readers import case_name
 from ..surfaces import marching_cubes_mesh, ply_bytes, stl_bytes
 from ..writers import save_volume, staged_folder, write_bytes, write_json
 from .pictures import projections_picture
@@ -95,9 +96,3 @@ class SaveReconstructiond(MapTransform):
             threshold=self.threshold,
         )
         write_json(folder / "result.json", result)
-
-
-def case_name(path: str) -> str:
-    """The name of a case: its file's or folder's, without the ending."""
-    name = Path(path).name
-    return name.removesuffix(".gz").removesuffix(".nii")

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from ..geometry import spacing_of
 from ..metrics import FIGURES, best_threshold, score
+from ..readers import case_name
 from ..writers import staged_folder, write_csv, write_json
-from .reconstruction import case_name
 from .tables import CASE_COLUMNS, summary_table
 
 

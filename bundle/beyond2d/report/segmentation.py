@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .. import __version__
-from ..atlas import between_slices, fit_label, mean_label
+from ..baselines import between_slices, fit_label, mean_label
 from ..checks import IGNORED
 from ..geometry import spacing_of
 from ..metrics import class_dice, class_scores
+from ..readers import case_name
 from ..writers import save_volume, staged_folder, write_csv, write_json
 from .overlays import overlay_picture
-from .reconstruction import case_name
 from .tables import summary_table
 
 RESULT_FILES = ("mask.nii.gz", "overlay.png", "result.json")

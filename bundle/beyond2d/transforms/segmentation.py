@@ -47,21 +47,19 @@ class PlannedIntensityd(MapTransform):
                 raise InputError(
                     f"{name}: expected {len(self.intensity)} channels, as the plan has it, got {image.shape[0]}"
                 )
-            channels = [scaled(channel, scheme) for channel, scheme in zip(image, self.intensity, strict=True)]
-            output[key] = like(torch.stack(channels), image)
+            channels = [channel.as_subclass(torch.Tensor).float() for channel in image]
+            contents = [is_content(*pair) for pair in zip(channels, self.intensity, strict=True)]
+            parts = zip(channels, contents, self.intensity, strict=True)
+            output[key] = like(torch.stack([scaled(*part) for part in parts]), image)
             if self.content_key is not None:
-                parts = [is_content(*pair) for pair in zip(image, self.intensity, strict=True)]
-                content = torch.stack(parts).any(dim=0)
-                output[self.content_key] = like(content[None].float(), image)
+                output[self.content_key] = like(torch.stack(contents).any(dim=0, keepdim=True).float(), image)
         return output
 
 
-def scaled(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
-    """One channel (X, Y, Z), scaled by a scheme of the plan."""
-    values = channel.as_subclass(torch.Tensor).float()
+def scaled(values: torch.Tensor, content: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
+    """One channel (X, Y, Z), scaled by a scheme of the plan; `content` is the mask of what is image."""
     if scheme["scheme"] == "clip":
         return (values.clip(scheme["low"], scheme["high"]) - scheme["mean"]) / scheme["std"]
-    content = is_content(values, scheme)
     inside = values[content]
     low, high = np.percentile(inside.numpy(), OWN_RANGE)
     inside = inside.clip(float(low), float(high))
@@ -74,12 +72,11 @@ def scaled(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
     return scores[tuple(torch.as_tensor(nearest, dtype=torch.long))]
 
 
-def is_content(channel: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
+def is_content(values: torch.Tensor, scheme: Mapping[str, Any]) -> torch.Tensor:
     """Which voxels of a channel (X, Y, Z) are image, and not the one value that somebody filled all corners with.
 
     In a CT that value is air, which belongs to the image.
     """
-    values = channel.as_subclass(torch.Tensor)
     everything = torch.ones_like(values, dtype=torch.bool)
     if scheme["scheme"] == "clip":
         return everything
@@ -203,9 +200,9 @@ class SparseSlicesd(MapTransform):
 class PlacesToCropd(MapTransform):
     """Choose places of a label (1, X, Y, Z) that patches may be cut around, for MONAI's `RandCropByPosNegLabeld`.
 
-    The item gets `<key>_fg_indices`, voxels of every class that is there in about equal
-    numbers, and `<key>_bg_indices`, voxels of
-    the rest: flat indices, `count` of either at most, so that a large scan does not keep a list of all its voxels.
+    The item gets `<key>_fg_indices`, voxels of every class that is there in about equal numbers, and
+    `<key>_bg_indices`, voxels of the rest: flat indices, `count` of either at most, so that a large scan does not
+    keep a list of all its voxels.
     """
 
     def __init__(self, keys: KeysCollection, count: int = 10_000) -> None:
@@ -236,18 +233,14 @@ class KnownOneHotd(MapTransform):
     network with deep supervision the first, the finest, is taken.
     """
 
-    def __init__(self, keys: KeysCollection = "pred", label_key: str = "label") -> None:
-        super().__init__(keys)
-        self.label_key = label_key
+    def __init__(self, pred_key: str = "pred", label_key: str = "label") -> None:
+        super().__init__([pred_key, label_key])
+        self.pred_key, self.label_key = pred_key, label_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        output = dict(data)
-        label = output[self.label_key]
-        known = label != IGNORED
-        for key in self.key_iterator(output):
-            logits = output[key] if output[key].ndim == label.ndim else output[key][0]
-            num_classes = logits.shape[0]
-            chosen = one_hot(logits.argmax(dim=0, keepdim=True), num_classes, dim=0)
-            output[key] = chosen * known
-            output[self.label_key] = one_hot(label * known, num_classes, dim=0) * known
+        output, label = dict(data), data[self.label_key]
+        logits = data[self.pred_key] if data[self.pred_key].ndim == label.ndim else data[self.pred_key][0]
+        known, num_classes = label != IGNORED, logits.shape[0]
+        output[self.pred_key] = one_hot(logits.argmax(dim=0, keepdim=True), num_classes, dim=0) * known
+        output[self.label_key] = one_hot(label * known, num_classes, dim=0) * known
         return output

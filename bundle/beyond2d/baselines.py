@@ -1,4 +1,8 @@
-"""Segmentation without a network: what the labels alone tell, for a network to be compared with."""
+"""What can be said without a network, for networks to be compared with.
+
+Of a volume's labels: what other labels alone tell, and what lies between labelled slices. Of a digit: which known
+digits its voxels are nearest to.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, zoom
+from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
 from .checks import IGNORED
 
 Label = NDArray[np.uint8]
 Shares = NDArray[np.float32]
+Rows = NDArray[np.float32]
+Classes = NDArray[np.int64]
 
+# Digits are blurred first, or a stroke that lies one voxel beside another would be as far away as any.
+BLUR_VOXELS = 0.75
+BLOCK = 512
 # Every label is brought to a grid of so many voxels along each axis before the mean is taken.
 GRID = 48
 
@@ -68,3 +77,33 @@ def _depths(image: NDArray[np.uint8], num_classes: int) -> NDArray[np.float64]:
         outside = distance_transform_edt(~inside) if inside.any() else np.full(image.shape, far)
         depths.append(within - outside)
     return np.stack(depths)
+
+
+def features(volumes: NDArray[np.uint8]) -> Rows:
+    """Volumes (N, X, Y, Z) of 0..255 as blurred rows (N, voxels) of 0..1."""
+    blurred = gaussian_filter(volumes.astype(np.float32) / 255, (0, *[BLUR_VOXELS] * 3))
+    return blurred.reshape(len(volumes), -1)
+
+
+def nearest_mean(rows: Rows, known: Rows, labels: Classes) -> Classes:
+    """The digit whose mean over the known rows is nearest to each row."""
+    present = np.unique(labels)
+    means = np.stack([known[labels == digit].mean(axis=0) for digit in present])
+    return np.asarray(present[_distances(rows, means).argmin(axis=1)])
+
+
+def nearest_neighbours(rows: Rows, known: Rows, labels: Classes, num_neighbours: int = 5) -> Classes:
+    """The digit that most of the nearest known rows are; among equals the one of the nearest row."""
+    found = []
+    for start in range(0, len(rows), BLOCK):  # all distances at once would take much memory
+        distances = _distances(rows[start : start + BLOCK], known)
+        nearest = labels[distances.argsort(axis=1)[:, :num_neighbours]]
+        votes = np.eye(int(labels.max()) + 1)[nearest]
+        votes[:, 0] *= 1.5  # decides between equals only: votes are whole numbers
+        found.append(votes.sum(axis=1).argmax(axis=1))
+    return np.concatenate(found)
+
+
+def _distances(rows: Rows, others: Rows) -> Rows:
+    """Squared distances (rows, others), less the squared length of each row, which changes no order."""
+    return np.asarray((others**2).sum(axis=1) - 2 * rows @ others.T)

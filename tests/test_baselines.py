@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beyond2d.atlas import GRID, between_slices, fit_label, mean_label
+from beyond2d.baselines import GRID, between_slices, fit_label, mean_label
 from beyond2d.checks import IGNORED
 
 
