@@ -352,8 +352,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = {function.__name__.replace("_", "-"): function for function in functions}
     try:
         fire.Fire(commands, command=_help_last(sys.argv[1:] if arguments is None else list(arguments)), name="beyond2d")
-    except Exception as error:
-        # A library may have wrapped the error on its way up.
+    except (InputError, RuntimeError) as error:
+        # MONAI wraps what is raised inside of it in a RuntimeError; one that hides no complaint goes on its way.
         complaint = next((cause for cause in _causes(error) if isinstance(cause, InputError)), None)
         if complaint is None:
             raise
