@@ -291,7 +291,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=30, help="of our recipe")
-    parser.add_argument("--report_epochs", type=int, default=5, help="of the report's recipe")
+    parser.add_argument("--report_epochs", type=int, default=10, help="of the report's recipe")
     parser.add_argument("--variant_epochs", type=int, default=2, help="of each of the report's losses")
     parser.add_argument("--sparse_epochs", type=int, default=60, help="on 20 volumes, 10 steps each")
     parser.add_argument("--size", type=int, nargs=3, default=[40, 56, 40], help="that the report's recipe resizes to")
