@@ -9,10 +9,10 @@ PACKAGE = Path(beyond2d.__file__).parent
 LAYERS = [
     {"__init__"},
     {"checks"},
-    {"projection", "geometry", "baselines", "phantoms", "planning", "surfaces", "tiling"},
-    {"consistency"},
+    {"projection", "geometry", "baselines", "phantoms", "planning", "surfaces", "tiling", "candidates", "lungs"},
+    {"consistency", "proportions"},
     {"writers"},
-    {"readers", "transforms", "networks", "losses", "lean", "metrics"},
+    {"readers", "transforms", "networks", "losses", "lean", "metrics", "agreement"},
     {"inferers", "handlers"},
     {"datasets", "ensembles", "integrity", "plans", "report", "workflow"},
     {"__main__"},

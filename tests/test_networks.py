@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchinfo import summary
 
-from beyond2d.networks import DenoisingAutoencoder, VolumetricUNet, ensemble_of
+from beyond2d.networks import DenoisingAutoencoder, PatchClassifier, VolumetricUNet, ensemble_of
 
 
 def test_parameters_are_the_papers():
@@ -153,6 +153,54 @@ def test_the_volumetric_unet_puts_each_levels_map_beside_what_comes_up_to_it():
         up = network.decoder[0](torch.cat([middle, network.raise_resolution[0](deep)], dim=1))
         up = network.decoder[1](torch.cat([fine, network.raise_resolution[1](up)], dim=1))
         assert torch.equal(network(image), network.classify(up))
+
+
+# He et al. 2016, table 1: the parameters of ResNet-18 for 1000 classes and three colours.
+RESNET_18 = 11_689_512
+
+
+@pytest.mark.parametrize("in_channels", [1, 2])
+def test_parameters_of_the_patch_classifier_are_resnets_but_for_its_ends(in_channels):
+    first, last = (in_channels - 3) * 64 * 7 * 7, (512 + 1) * (256 - 1000)
+    linear = (256 + 1) * 128 + (128 + 1) * 64 + 64 + 1
+    with torch.device("meta"):
+        network = PatchClassifier(in_channels)
+    assert sum(parameter.numel() for parameter in network.parameters()) == RESNET_18 + first + last + linear
+
+
+def test_the_patch_classifier_gives_one_logit_a_patch_whatever_its_size():
+    network = PatchClassifier().eval()
+    with torch.no_grad():
+        patches = torch.randn(3, 2, 48, 48)
+        logits = network(patches)
+        assert logits.shape == (3, 1)
+        torch.testing.assert_close(network(patches[1:2]), logits[1:2], rtol=1e-4, atol=1e-5)
+        assert network(torch.randn(1, 2, 31, 31)).shape == (1, 1)
+
+
+def test_the_patch_classifier_halves_the_patch_five_times_and_drops_features_between_linear_layers():
+    network = PatchClassifier(dropout=0.25).eval()
+    sizes = []
+    network[0].layer4.register_forward_hook(lambda layer, inputs, output: sizes.append(tuple(output.shape)))
+    with torch.no_grad():
+        network(torch.zeros(1, 2, 64, 64))
+    assert sizes == [(1, 512, 2, 2)]
+    _, *head = network
+    assert [type(layer) for layer in head] == [nn.ReLU, nn.Dropout, nn.Linear] * 3
+    assert [(layer.in_features, layer.out_features) for layer in head[2::3]] == [(256, 128), (128, 64), (64, 1)]
+    assert {layer.p for layer in head[1::3]} == {0.25}
+
+
+def test_the_patch_classifier_learns_a_batch_by_heart():
+    torch.manual_seed(0)
+    network = PatchClassifier(dropout=0.0)
+    patches, truths = torch.randn(6, 2, 32, 32), torch.tensor([[0.0], [1.0]] * 3)
+    steps = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(15):
+        steps.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(network(patches), truths).backward()
+        steps.step()
+    assert ((network(patches) > 0) == (truths > 0)).all()
 
 
 def small_network():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
+from monai.networks.nets import resnet18
 from torch import nn
 
 
@@ -108,6 +109,30 @@ class VolumetricUNet(nn.Module):
         return logits
 
 
+class PatchClassifier(nn.Sequential):
+    """Whether a patch around a candidate region shows what it was marked as: ResNet-18, then three linear layers.
+
+    The ResNet is the two-dimensional one of He et al. 2016 with 256 features for its classes; the linear layers bring
+    them to 128, 64 and one number, each behind a ReLU and dropout.
+
+    Input is (N, C, P, P), by default the image and the region's mask; output (N, 1), the logits of being real.
+
+    Args:
+        in_channels: of a patch.
+        dropout: share of the features that a training leaves out before each linear layer.
+    """
+
+    def __init__(self, in_channels: int = 2, dropout: float = 0.5) -> None:
+        # MONAI's defaults, made for volumes, keep the full resolution and add a bias to each shortcut.
+        classic: dict[str, Any] = {"spatial_dims": 2, "conv1_t_stride": 2, "bias_downsample": False}
+        super().__init__(
+            resnet18(n_input_channels=in_channels, num_classes=256, **classic),
+            *_linear(256, 128, dropout),
+            *_linear(128, 64, dropout),
+            *_linear(64, 1, dropout),
+        )
+
+
 class Ensemble(nn.Module):
     """Several networks of one architecture as one: the logarithm of the mean of their probabilities.
 
@@ -145,6 +170,10 @@ def _convolved(channels_in: int, channels_out: int) -> list[nn.Module]:
 def _up(channels_in: int, channels_out: int) -> list[nn.Module]:
     convolution = nn.ConvTranspose3d(channels_in, channels_out, kernel_size=2, stride=2)
     return [convolution, nn.BatchNorm3d(channels_out), nn.ReLU(inplace=True)]
+
+
+def _linear(features_in: int, features_out: int, dropout: float) -> list[nn.Module]:
+    return [nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(features_in, features_out)]
 
 
 def _two_convolutions(channels_in: int, channels_out: int, order: str) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .chests import write_chest_dataset
 from .dicom_series import write_dicom_series
 from .digits import write_digit_dataset
 from .downloads import decathlon_folder
@@ -12,6 +13,7 @@ from .vessels import write_vessel_dataset
 __all__ = [
     "decathlon_folder",
     "split_by_patient",
+    "write_chest_dataset",
     "write_dicom_series",
     "write_digit_dataset",
     "write_organ_dataset",

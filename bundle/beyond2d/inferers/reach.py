@@ -1,28 +1,23 @@
-"""Loops that call a given network many times.
+"""What a network reads around each voxel, found out by watching one forward pass over a volume without data.
 
-`ExactTileInferer` predicts a volume tile by tile and gives what the network gives on the whole volume. It finds
-out what the network reads by watching one forward pass over a volume without data, so it holds for whatever the
-network really executes: skip connections, functional calls and branches as much as chains of modules.
+So it holds for whatever the network really executes: skip connections, functional calls and branches as much as
+chains of modules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, combinations
+from itertools import chain
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
-from monai.inferers import Inferer, SimpleInferer
-from monai.utils import convert_to_dst_type
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
-from tqdm import tqdm
 
-from .checks import InputError
-from .tiling import Layer, Reach, Tile, Window, network_reach, tile_boxes
+from ..checks import InputError
+from ..tiling import Layer, Reach, Window, network_reach
 
 _NUM_AXES = 3
 # Divisible by every usual sequence of poolings; a volume of this size costs nothing because it holds no data.
@@ -34,112 +29,12 @@ _VOXEL = (Window(),) * _NUM_AXES
 _Call = dict[str, Any]
 
 
-class MixedPrecisionInferer(Inferer):
-    """Runs another inferer in bfloat16 where that is safe, and gives its result in float32.
-
-    bfloat16 has float32's range, so it needs no loss scaling and no state to resume; it is fast on the CPU and on
-    every GPU since Ampere.
-
-    Args:
-        inferer: what calls the network, the whole volume at once by default.
-        enabled: False leaves everything in float32.
-    """
-
-    def __init__(self, inferer: Inferer | None = None, enabled: bool = True) -> None:
-        self.inferer = SimpleInferer() if inferer is None else inferer
-        self.enabled = enabled
-
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Predicts `inputs` (B, C, X, Y, Z)."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
-            return self.inferer(inputs, network, *args, **kwargs).float()
-
-
-class MirrorInferer(Inferer):
-    """Averages what a network says of a volume and of its mirror images, each mirrored back.
-
-    Args:
-        inferer: what calls the network, the whole volume at once by default.
-        axes: spatial axes (0, 1, 2) to mirror along, in all combinations: k axes take 2^k predictions. None: just one.
-    """
-
-    def __init__(self, inferer: Inferer | None = None, axes: Sequence[int] = ()) -> None:
-        self.inferer = SimpleInferer() if inferer is None else inferer
-        chosen = [axis + 2 for axis in axes]
-        self.flips = [list(dims) for number in range(len(chosen) + 1) for dims in combinations(chosen, number)]
-
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Predicts `inputs` (B, C, X, Y, Z)."""
-        total: Any = None
-        for dims in self.flips:
-            output = self.inferer(inputs.flip(dims), network, *args, **kwargs)
-            total = output if total is None else total.add_(output.flip(dims))  # the first of the flips is none
-            del output
-        return total if len(self.flips) == 1 else total.div_(len(self.flips))
-
-
-class ExactTileInferer(Inferer):
-    """Predicts a volume in tiles, with the result of the whole volume and the memory of one tile.
-
-    The halo around a tile and the grid it stands on are derived from the network; a network that has neither is
-    refused with an `InputError`: one with statistics over the whole volume (instance, group and layer norm, batch
-    norm in training mode, global pooling, attention), random layers, or a layer that is not known here. The
-    network's output must have the input's size. What cannot be seen, and must not be, is a network that computes
-    with the size of its input as a number.
-
-    Args:
-        tile_size: voxels of a tile without its halo, one number or one an axis; a multiple of the network's grid.
-            Each inner side adds one halo of work, so large tiles are faster and small ones need less memory.
-        device: where the whole output is kept, the input's device by default. Tiles go to the network's device.
-        progress: whether to show a progress bar where there are several tiles.
-    """
-
-    def __init__(
-        self,
-        tile_size: Sequence[int] | int = 128,
-        device: torch.device | str | None = None,
-        progress: bool = False,
-    ) -> None:
-        self.tile_size = tile_size
-        self.device = device
-        self.progress = progress
-
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Predicts `inputs` of shape (B, C, X, Y, Z), sizes multiples of the grid; gives (B, channels, X, Y, Z).
-
-        Further arguments go to the network with every tile. A `MetaTensor` comes back with its metadata.
-        """
-        if inputs.ndim != _NUM_AXES + 2:
-            raise InputError(f"inputs must have the shape (B, C, X, Y, Z), got {_times(inputs.shape)}")
-        module = _as_module(network)
-        reach = derive_reach(module, inputs, *args, **kwargs)
-        shape = _check_divisible(inputs.shape[2:], reach.grid)
-        tiles = tile_boxes(shape, _check_tile_size(self.tile_size, reach.grid), reach.halo)
-        volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        output = self._predict(volume, tiles, module, *args, **kwargs)
-        return convert_to_dst_type(output, inputs, dtype=output.dtype, device=output.device)[0]
-
-    def _predict(
-        self, volume: torch.Tensor, tiles: list[Tile], network: nn.Module, *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
-        tile_device = _device_of(network) or volume.device
-        output = None
-        for tile in tqdm(tiles, desc="tiles", disable=not self.progress or len(tiles) == 1):
-            prediction = network(volume[(..., *tile.read)].to(tile_device), *args, **kwargs)
-            if output is None:  # only a prediction tells the number of channels and, under autocast, the type
-                size = (*prediction.shape[:2], *volume.shape[2:])
-                output = prediction.new_empty(size, device=self.device or volume.device)
-            output[(..., *tile.write)] = prediction[(..., *tile.crop)].to(output.device)
-        assert output is not None  # a volume has at least one tile
-        return output
-
-
 def derive_reach(network: nn.Module, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> Reach:
     """Grid and halo of a network, or an `InputError`; of `inputs` only the channels and the type are looked at.
 
     Further arguments are those that the network is called with besides `inputs`.
     """
-    device = _device_of(network) or inputs.device
+    device = device_of(network) or inputs.device
     # Inference mode would hand over `conv3d` and the like, which here arrive as the few operations they consist of.
     # Autocast would keep the weights that it casts, without data as they are here, for the real prediction.
     plainly = torch.autocast(device.type, enabled=False)
@@ -156,17 +51,9 @@ def derive_reach(network: nn.Module, inputs: torch.Tensor, *args: Any, **kwargs:
     return network_reach(recorder.layers_up_to(output))
 
 
-def _device_of(network: nn.Module) -> torch.device | None:
+def device_of(network: nn.Module) -> torch.device | None:
+    """Where a network computes; None where it has no tensors of its own."""
     return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), None)
-
-
-def _as_module(network: Any) -> nn.Module:
-    """The network itself where it is wrapped for several processes or devices."""
-    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        network = network.module
-    if not isinstance(network, nn.Module):
-        raise InputError(f"network must be a torch.nn.Module for exact tiles, got {type(network).__name__}")
-    return network
 
 
 class _LayerRecorder(TorchDispatchMode):
@@ -353,32 +240,3 @@ def _fits(windows: Sequence[Window], sizes_in: Sequence[int], sizes_out: Sequenc
     if not len(windows) == len(sizes_in) == len(sizes_out):
         return False
     return all(window.fits(*sizes) for window, *sizes in zip(windows, sizes_in, sizes_out, strict=True))
-
-
-def _check_divisible(shape: Sequence[int], grid: Sequence[int]) -> Sequence[int]:
-    """Sizes that are multiples of the grid."""
-    if any(size < 1 or size % step for size, step in zip(shape, grid, strict=True)):
-        raise InputError(
-            f"inputs must have sizes that are multiples of the network's grid {_times(grid)}, got {_times(shape)};"
-            " pad them first, for instance with DivisiblePad"
-        )
-    return shape
-
-
-def _check_tile_size(tile_size: Sequence[int] | int, grid: Sequence[int]) -> list[int]:
-    """One size an axis, each a multiple of the grid."""
-    sizes = list(tile_size) if isinstance(tile_size, Sequence) else [tile_size] * len(grid)
-    if len(sizes) != len(grid) or not all(isinstance(size, int) for size in sizes):
-        raise InputError(f"tile_size must be a whole number or {len(grid)}, one an axis, got {tile_size!r}")
-    if any(size < 1 or size % step for size, step in zip(sizes, grid, strict=True)):
-        nearest = [max(step, size // step * step) for size, step in zip(sizes, grid, strict=True)]
-        larger = [size + step for size, step in zip(nearest, grid, strict=True)]
-        raise InputError(
-            f"tile_size must be a multiple of the network's grid {_times(grid)}, got {_times(sizes)};"
-            f" the nearest are {_times(nearest)} and {_times(larger)}"
-        )
-    return sizes
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(str(size) for size in sizes)
