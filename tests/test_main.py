@@ -309,7 +309,7 @@ def test_bad_arguments_of_the_other_commands(tmp_path, capsys):
     for arguments, words in (
         (
             ["phantom", "bones", "--out", str(tmp_path / "a")],
-            "kind must be one of vessels, organs, digits, got 'bones'",
+            "kind must be one of vessels, organs, chests, digits, got 'bones'",
         ),
         (["phantom", "vessels", "--cases", "0", "--out", str(tmp_path / "a")], "cases must be a whole number"),
         (["train", "teleportation"], "system must be one of reconstruction, segmentation, digits, got 'tele"),

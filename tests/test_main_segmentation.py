@@ -146,15 +146,17 @@ def test_a_plan_is_written_and_never_overwritten(organs, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(("kind", "system"), [("organs", "segmentation"), ("digits", "digits")])
+@pytest.mark.parametrize(
+    ("kind", "system"), [("organs", "segmentation"), ("chests", "segmentation"), ("digits", "digits")]
+)
 def test_phantoms_for_every_system(kind, system, tmp_path, capsys):
-    size = ["--size", "16"] if kind == "organs" else []
-    main(["phantom", kind, "--out", str(tmp_path / "data"), "--cases", "6" if kind == "organs" else "20", *size])
+    size = {"organs": ["--size", "16"], "chests": ["--size", "32"]}.get(kind, [])
+    main(["phantom", kind, "--out", str(tmp_path / "data"), "--cases", "20" if kind == "digits" else "6", *size])
     assert f"beyond2d train {system} --dataset_dir {tmp_path / 'data'}" in capsys.readouterr().out
     assert (tmp_path / "data" / "dataset.json").is_file()
 
 
-@pytest.mark.parametrize("command", ["segment", "check-data", "plan", "ensemble"])
+@pytest.mark.parametrize("command", ["segment", "check-data", "draft-labels", "plan", "ensemble"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -18,13 +18,20 @@ from tqdm import tqdm
 
 from . import __version__
 from .checks import InputError, check_choice, check_count, check_num_views, check_overlap, check_window
-from .datasets import decathlon_folder, write_digit_dataset, write_organ_dataset, write_vessel_dataset
+from .datasets import (
+    decathlon_folder,
+    write_chest_dataset,
+    write_digit_dataset,
+    write_organ_dataset,
+    write_vessel_dataset,
+)
 from .ensembles import write_ensemble
 from .integrity import check_dataset
 from .metrics import FIGURES
 from .phantoms import VesselSpec, centred_affine, vessel_phantom
 from .plans import write_plan
 from .readers import read_angles_file
+from .report.drafts import write_draft_labels
 from .report.tables import Table, case_table
 from .report.views import save_views
 from .workflow import SYSTEMS, home, open_workflow, run_task
@@ -76,26 +83,28 @@ def phantom(
     """Write a data set of synthetic patients: images, exact labels, and a list split by patient.
 
     Args:
-        kind: `vessels` (cerebral trees, for reconstruction), `organs` (abdomens, for segmentation) or `digits`
-            (16 x 16 x 16 voxels, for classification).
+        kind: `vessels` (cerebral trees, for reconstruction), `organs` (abdomens, for segmentation), `chests` (lungs
+            with and without pneumonia) or `digits` (16 x 16 x 16 voxels, for classification).
         out: folder for the data set; refused if it holds one already.
-        cases: number of patients, or of digits: if not given 49 vessels, 12 organs, or all digits of the source.
-        size: voxels along each axis: 384 for vessels, 96 for organs if not given.
-        spacing_mm: voxel size; by default vessels are 192 mm wide and organs 360 mm.
+        cases: number of patients: 49 for vessels, 12 for organs and chests if not given; of digits all of the source.
+        size: voxels along each axis: 384 for vessels, 96 for organs, 128 for chests if not given.
+        spacing_mm: voxel size; by default vessels are 192 mm wide, organs 360 mm, chests 380 mm.
         seed: the first patient's seed; the others count on from it.
         dicom: write each image of vessels as a DICOM series instead of NIfTI.
         source: folder of MNIST's idx files, to make the digits from.
     """
-    check_choice(kind, ("vessels", "organs", "digits"), "kind")
+    check_choice(kind, ("vessels", "organs", "chests", "digits"), "kind")
     given: dict[str, Any] = {"cases": cases, "size": size, "spacing_mm": spacing_mm}
     chosen = {name: value for name, value in given.items() if value is not None}
     if kind == "vessels":
         write_vessel_dataset(out, **chosen, seed=seed, dicom=dicom)
     elif kind == "organs":
         write_organ_dataset(out, **chosen, seed=seed)
+    elif kind == "chests":
+        write_chest_dataset(out, **chosen, seed=seed)
     else:
         write_digit_dataset(out, source, cases=cases, seed=seed)
-    system = {"vessels": "reconstruction", "organs": "segmentation", "digits": "digits"}[kind]
+    system = {"vessels": "reconstruction", "organs": "segmentation", "chests": "segmentation", "digits": "digits"}[kind]
     print(f"Wrote {out}/dataset.json and what it lists")
     print(f"Next        beyond2d train {system} --dataset_dir {out} --ckpt_dir runs/{system}")
 
@@ -210,6 +219,25 @@ def segment(
     ]
     print(f"\n{case_table(rows, tuple(rows[0])).text()}")
     print(f"\nLook at {out}/overlay.png; open {out}/mask.nii.gz over the image in Slicer")
+
+
+def draft_labels(image: str, *, out: str, reference: str | None = None) -> None:
+    """Draft the labels of a chest CT, lung and infection, from thresholds in HU: a start for a person to correct.
+
+    Writes label.nii.gz (1 lung, 2 infection, on the image's own grid), overlay.png, and thresholds.csv and .png (what
+    every other threshold would have given) into OUT. What is dense in a lung may be a vessel as well as an infection.
+
+    Args:
+        image: a CT in HU, NIfTI file or DICOM folder.
+        out: folder for the results.
+        reference: a label map with the same two values, to choose the thresholds by.
+    """
+    sweeps = write_draft_labels(image, out, reference)
+    for name, sweep in sweeps.items():
+        dice = "" if sweep.best.dice is None else f", Dice {sweep.best.dice:.3f}"
+        print(f"{name:<10}  {sweep.best.volume_ml:8.1f} ml at {sweep.best.threshold:g} HU{dice}")
+    print(f"\nLook at     {out}/overlay.png and thresholds.png")
+    print(f"Next        correct {out}/label.nii.gz over the image in 3D Slicer's Segment Editor")
 
 
 def check_data(dataset_dir: str) -> None:
@@ -348,8 +376,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
     for noisy in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    functions = (demo, phantom, project, reconstruct, segment, check_data, plan, train, evaluate, ensemble, info)
-    commands = {function.__name__.replace("_", "-"): function for function in functions}
+    on_images = (demo, phantom, project, reconstruct, segment, draft_labels)
+    on_data = (check_data, plan, train, evaluate, ensemble, info)
+    commands = {function.__name__.replace("_", "-"): function for function in on_images + on_data}
     try:
         fire.Fire(commands, command=_help_last(sys.argv[1:] if arguments is None else list(arguments)), name="beyond2d")
     except (InputError, RuntimeError) as error:

@@ -158,15 +158,16 @@ def check_same_grid(
     label_affine: np.ndarray,
     image_shape: tuple[int, ...],
     image_affine: np.ndarray,
+    name: str = "label",
 ) -> None:
     """A label on its image's grid: the same shape, and the same place in the world within a tenth of a voxel."""
     if label_shape != image_shape:
-        raise InputError(f"label: expected the image's shape {image_shape}, got {label_shape}")
+        raise InputError(f"{name}: expected the image's shape {image_shape}, got {label_shape}")
     voxel_mm = np.linalg.norm(image_affine[:3, :3], axis=0).min()
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*image_shape, 1]
     apart_mm = np.linalg.norm((corners @ (label_affine - image_affine).T)[:, :3], axis=1).max()
     if apart_mm > 0.1 * voxel_mm:
-        raise InputError(f"label: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away")
+        raise InputError(f"{name}: expected the image's place in the world, got a grid up to {apart_mm:.3g} mm away")
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:

@@ -97,7 +97,8 @@ class SameGridd(MapTransform):
         axcodes = "".join(aff2axcodes(affine))
         for key in self.key_iterator(output):
             label: Any = Orientation(axcodes=axcodes, labels=None)(output[key])
-            check_same_grid(tuple(label.shape[1:]), np.asarray(label.affine), tuple(image.shape[-3:]), affine)
+            grids = tuple(label.shape[1:]), np.asarray(label.affine), tuple(image.shape[-3:]), affine
+            check_same_grid(*grids, name=str(key))
             output[key] = label
         return output
 
