@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..checks import check_count
 from ..phantoms import Organ, OrganSpec, centred_affine, organ_phantom
-from ..writers import save_volume
-from .decathlon import write_decathlon
+from .decathlon import write_decathlon, write_phantom
 
 FIELD_OF_VIEW_MM = 360.0
 SHARES = (4, 1, 1)
@@ -50,17 +47,10 @@ def write_organ_dataset(
     slice_mm = spacing_mm * size / num_slices  # the same field of view, so the same anatomy
     spec = OrganSpec((size, size, num_slices), (spacing_mm, spacing_mm, slice_mm))
 
+    affine = centred_affine(spec.size, spec.spacing_mm)
+
     def write_case(folder: Path, index: int) -> dict[str, Any]:
-        return _write_case(folder, f"organs_{index:03d}", seed + index, spec)
+        phantom = organ_phantom(seed + index, spec)
+        return write_phantom(folder, f"organs_{index:03d}", seed + index, phantom.volume, phantom.label, affine)
 
     return write_decathlon(out_dir, cases, write_case, ABOUT, SHARES, seed)
-
-
-def _write_case(folder: Path, name: str, seed: int, spec: OrganSpec) -> dict[str, Any]:
-    """Writes the image and the label of one patient and returns the record of the datalist."""
-    phantom = organ_phantom(seed, spec)
-    affine = centred_affine(spec.size, spec.spacing_mm)
-    image, label = f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz"
-    save_volume(folder / image, np.rint(phantom.volume), affine, np.int16)
-    save_volume(folder / label, phantom.label, affine, np.uint8)
-    return {"image": image, "label": label, "patient_id": name, "seed": seed}
