@@ -22,8 +22,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from beyond2d import __main__ as face
-from beyond2d.datasets.organs import ABOUT
-from beyond2d.phantoms import OrganSpec, centred_affine, organ_phantom
+from beyond2d.phantoms import Organ, OrganSpec, centred_affine, organ_phantom
 from beyond2d.planning import case_figures, make_plan
 from beyond2d.readers import plan_text
 from beyond2d.workflow import config_files
@@ -67,7 +66,7 @@ def write_inputs(folder: Path, arguments: argparse.Namespace) -> dict:
     if arguments.plan_mm:
         ratio = np.array(arguments.spacing_mm) / arguments.plan_mm
         figures |= {"shape": tuple(np.ceil(ratio * arguments.size).astype(int)), "spacing_mm": tuple(arguments.plan_mm)}
-    labels = {int(value): name for value, name in ABOUT["labels"].items()}
+    labels = {0: "background", **{organ.value: organ.name.lower() for organ in Organ}}
     plan = make_plan([figures], ("CT",), labels, None, arguments.memory_gb)
     plan["mirror_axes"] = [0] if arguments.flips else []
     write_bytes(folder / "plan.yaml", plan_text(plan).encode())

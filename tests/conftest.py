@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from beyond2d.datasets import write_organ_dataset, write_vessel_dataset
+from beyond2d.datasets import write_body_dataset, write_vessel_dataset
 from beyond2d.readers import plan_text
 from beyond2d.workflow import config_files
 
@@ -50,7 +50,7 @@ def vessels_dicom(tmp_path_factory):
 def organs(tmp_path_factory):
     """A folder of six abdomens of 32 x 32 x 16 voxels: four for training, one for validation, one test case."""
     folder = tmp_path_factory.mktemp("organs")
-    write_organ_dataset(folder, cases=6, size=32, anisotropy=2)
+    write_body_dataset(folder, "organs", cases=6, size=32, anisotropy=2)
     return folder
 
 

@@ -237,12 +237,12 @@ def test_what_is_wrong_is_said():
     hu = np.zeros((4, 5, 6))
     with pytest.raises(InputError, match=r"hu: expected a 3D volume, got 2 dimensions \(4 x 5\)"):
         lung_mask(hu[..., 0], (1, 1, 1))
-    with pytest.raises(InputError, match=r"spacing_mm must be three lengths above 0 in mm, got \[1, 0, 1\]"):
+    with pytest.raises(InputError, match=r"spacing_mm must be three lengths above 0, got \(1, 0, 1\)"):
         lung_mask(hu, (1, 0, 1))
     with pytest.raises(InputError, match=r"threshold must be a number, got nan"):
         lung_mask(hu, (1, 1, 1), float("nan"))
     hu[0, 0, 0] = np.nan
-    with pytest.raises(InputError, match=r"hu: expected finite voxels, got 1 that are NaN or infinite"):
+    with pytest.raises(InputError, match=r"hu must be finite, got 1 voxels that are NaN or infinite"):
         body_mask(hu, (1, 1, 1))
 
 

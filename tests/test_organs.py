@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import label as components
 
 from beyond2d.checks import InputError
-from beyond2d.datasets import write_organ_dataset
-from beyond2d.integrity import check_dataset
 from beyond2d.phantoms import Organ, OrganSpec, organ_phantom
 from beyond2d.phantoms.shapes import Blob, Canvas, grid_around, random_waves, wave_field
-from beyond2d.readers import read_datalist
 
 VIEW_MM = 360.0
 SEEDS = range(4)
@@ -148,12 +141,6 @@ def test_noise_has_its_strength() -> None:
     assert np.std((noisy.volume - clean.volume)[inside]) == pytest.approx(30, rel=0.1)
 
 
-def test_a_phantom_is_quick() -> None:
-    start = time.process_time()
-    organ_phantom(0, spec_of(96))
-    assert time.process_time() - start < 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -168,39 +155,3 @@ def test_a_phantom_is_quick() -> None:
 def test_bad_specs(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         OrganSpec(**{"size": (32, 32, 32), "spacing_mm": (4.0, 4.0, 4.0), **arguments})
-
-
-# Data sets
-
-
-def test_a_data_set_is_sound_and_split_by_patient(organs: Path) -> None:
-    datalist = read_datalist(organs)
-    assert datalist.labels == {0: "background", 1: "liver", 2: "spleen", 3: "kidneys"}
-    assert datalist.channels == ("CT",)
-    assert {name: len(cases) for name, cases in datalist.sections.items()} == {
-        "training": 4,
-        "validation": 1,
-        "test": 1,
-    }
-    assert check_dataset(organs, progress=False) == []
-
-
-def test_files_hold_the_phantom_of_their_seed(organs: Path) -> None:
-    record = json.loads((organs / "dataset.json").read_text())["test"][0]
-    image, label = nib.load(organs / record["image"]), nib.load(organs / record["label"])
-    phantom = organ_phantom(record["seed"], spec_of(32, slices=16))
-    assert (image.get_data_dtype(), label.get_data_dtype()) == (np.int16, np.uint8)
-    np.testing.assert_array_equal(np.asarray(image.dataobj), np.rint(phantom.volume))
-    np.testing.assert_array_equal(np.asarray(label.dataobj), phantom.label)
-    np.testing.assert_allclose(image.header.get_zooms(), (11.25, 11.25, 22.5))
-    np.testing.assert_array_equal(image.affine, label.affine)
-
-
-def test_bad_arguments_write_nothing(tmp_path: Path, organs: Path) -> None:
-    with pytest.raises(InputError, match="already holds imagesTr; choose another folder"):
-        write_organ_dataset(organs)
-    with pytest.raises(InputError, match="anisotropy must be a whole number of at least 1, got 0"):
-        write_organ_dataset(tmp_path / "out", anisotropy=0)
-    with pytest.raises(InputError, match="size must be a whole number of at least 16, got 8"):
-        write_organ_dataset(tmp_path / "out", size=32, anisotropy=4)
-    assert not (tmp_path / "out").exists()

@@ -238,9 +238,9 @@ def test_a_round_field_cuts_lungs_too():
 
 def test_what_is_wrong_is_said():
     lung = boxes()
-    with pytest.raises(InputError, match=r"infection: expected the shape of lung \(30, 16, 20\), got \(29, 16, 20\)"):
+    with pytest.raises(InputError, match=r"infection must have the shape of lung, 30 x 16 x 20, got 29 x 16 x 20"):
         proportion_of(lung[1:], lung)
-    with pytest.raises(InputError, match=r"reference: expected the shape of hu"):
+    with pytest.raises(InputError, match=r"reference must have the shape of hu"):
         infection_sweep(lung * 1.0, lung, SPACING_MM, lung[1:])
     with pytest.raises(InputError, match=r"thresholds must hold at least one finite number in HU, got \[\]"):
         lung_sweep(lung * 1.0, SPACING_MM, thresholds=[])

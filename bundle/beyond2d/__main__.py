@@ -18,13 +18,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .checks import InputError, check_choice, check_count, check_num_views, check_overlap, check_window
-from .datasets import (
-    decathlon_folder,
-    write_chest_dataset,
-    write_digit_dataset,
-    write_organ_dataset,
-    write_vessel_dataset,
-)
+from .datasets import BODIES, decathlon_folder, write_body_dataset, write_digit_dataset, write_vessel_dataset
 from .ensembles import write_ensemble
 from .integrity import check_dataset
 from .metrics import FIGURES
@@ -93,18 +87,16 @@ def phantom(
         dicom: write each image of vessels as a DICOM series instead of NIfTI.
         source: folder of MNIST's idx files, to make the digits from.
     """
-    check_choice(kind, ("vessels", "organs", "chests", "digits"), "kind")
+    check_choice(kind, ("vessels", *BODIES, "digits"), "kind")
     given: dict[str, Any] = {"cases": cases, "size": size, "spacing_mm": spacing_mm}
     chosen = {name: value for name, value in given.items() if value is not None}
     if kind == "vessels":
         write_vessel_dataset(out, **chosen, seed=seed, dicom=dicom)
-    elif kind == "organs":
-        write_organ_dataset(out, **chosen, seed=seed)
-    elif kind == "chests":
-        write_chest_dataset(out, **chosen, seed=seed)
+    elif kind in BODIES:
+        write_body_dataset(out, kind, **chosen, seed=seed)
     else:
         write_digit_dataset(out, source, cases=cases, seed=seed)
-    system = {"vessels": "reconstruction", "organs": "segmentation", "chests": "segmentation", "digits": "digits"}[kind]
+    system = {"vessels": "reconstruction", "digits": "digits"}.get(kind, "segmentation")
     print(f"Wrote {out}/dataset.json and what it lists")
     print(f"Next        beyond2d train {system} --dataset_dir {out} --ckpt_dir runs/{system}")
 

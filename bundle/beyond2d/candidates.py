@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
-from .checks import InputError, check_count, check_three_dimensions, join_sizes
+from .checks import InputError, check_count, check_same_shape, check_three_dimensions
 
+_LABELS = "the candidates' labels"
 # Axes (Z, X, Y): pixels of one slice that share a side or a corner belong together, slices do not.
 _IN_PLANE_8 = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
@@ -79,7 +80,7 @@ def _square_start(edge: slice, side: int, size: int) -> int:
 
 def true_voxels(candidates: Candidates, truth: NDArray[Any]) -> NDArray[np.int64]:
     """How many voxels of each candidate lie inside the truth (X, Y, Z): (n,), in the order of the regions."""
-    _check_shape(truth, candidates.labels, "truth")
+    check_same_shape(truth, candidates.labels, "truth", _LABELS)
     found = candidates.labels[truth.astype(bool, copy=False)]
     return np.bincount(found, minlength=len(candidates.regions) + 1)[1:]
 
@@ -102,7 +103,7 @@ def patch_of(
     """
     check_count(size, 1, "size")
     check_count(margin, 0, "margin")
-    _check_shape(volume, labels, "volume")
+    check_same_shape(volume, labels, "volume", _LABELS)
     wanted = np.arange(-margin, candidate.side + margin)
     columns, rows = (
         np.clip(start + wanted, 0, length - 1) for start, length in zip(candidate.corner, volume.shape, strict=False)
@@ -120,7 +121,7 @@ def _resized(square: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 def without(mask: NDArray[Any], labels: NDArray[np.int32], rejected: Iterable[int]) -> NDArray[np.bool_]:
     """A mask (X, Y, Z) without the candidates of these numbers. What is no candidate stays."""
-    _check_shape(mask, labels, "mask")
+    check_same_shape(mask, labels, "mask", _LABELS)
     numbers = np.array(list(rejected), dtype=np.int64)
     if numbers.size and numbers.min() < 1:
         raise InputError(f"rejected must be numbers of candidates, which begin at 1, got {numbers.min()}")
@@ -130,9 +131,3 @@ def without(mask: NDArray[Any], labels: NDArray[np.int32], rejected: Iterable[in
     is_rejected[numbers] = True
     kept[kept] = ~is_rejected[found]
     return kept
-
-
-def _check_shape(volume: NDArray[Any], labels: NDArray[np.int32], name: str) -> None:
-    if volume.shape != labels.shape:
-        sizes = join_sizes(labels.shape), join_sizes(volume.shape)
-        raise InputError(f"{name} must have the shape of the candidates' labels, {sizes[0]}, got {sizes[1]}")

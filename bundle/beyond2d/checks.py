@@ -11,6 +11,7 @@ import difflib
 import math
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,27 @@ def check_three_dimensions(shape: Sequence[int], name: str) -> None:
     """The shape of a volume, or of a stack of views, without channels."""
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{name}: expected a 3D volume, got {len(shape)} dimensions ({join_sizes(shape)})")
+
+
+def check_same_shape(volume: np.ndarray, other: np.ndarray, name: str, other_name: str) -> None:
+    """Two volumes of the same size."""
+    if volume.shape != other.shape:
+        sizes = join_sizes(other.shape), join_sizes(volume.shape)
+        raise InputError(f"{name} must have the shape of {other_name}, {sizes[0]}, got {sizes[1]}")
+
+
+def check_finite(volume: np.ndarray, name: str) -> None:
+    """No voxel that is NaN or infinite."""
+    if not np.isfinite(volume).all():
+        raise InputError(
+            f"{name} must be finite, got {int((~np.isfinite(volume)).sum())} voxels that are NaN or infinite"
+        )
+
+
+def check_spacing(spacing_mm: Sequence[Any]) -> None:
+    """The size of a voxel along three axes."""
+    if len(spacing_mm) != 3 or not all(isinstance(side, Real) and 0 < float(side) < math.inf for side in spacing_mm):
+        raise InputError(f"spacing_mm must be three lengths above 0, got {spacing_mm}")
 
 
 def check_affine(affine: np.ndarray, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from .checks import InputError, check_number, check_three_dimensions
+from .checks import check_finite, check_number, check_spacing, check_three_dimensions
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -78,7 +78,7 @@ def padding_mask(hu: np.ndarray) -> Mask:
 
 def body_mask(hu: np.ndarray, spacing_mm: Spacing) -> Mask:
     """The patient in a CT (X, Y, Z), lungs and other gas inside of the body included; no table, no outside air."""
-    check_ct(hu, spacing_mm)
+    _check_ct(hu, spacing_mm)
     chest = _coarse_chest(hu, spacing_mm)
     inside, around = _core_and_rim(chest.body)
     return _fine(inside, hu.shape, chest.factors) | (_fine(around, hu.shape, chest.factors) & (hu > BODY_HU))
@@ -96,7 +96,7 @@ def lung_mask(hu: np.ndarray, spacing_mm: Spacing, threshold: float = -320) -> M
 
 def lung_masks(hu: np.ndarray, spacing_mm: Spacing, thresholds: Iterable[float]) -> Iterator[Mask]:
     """`lung_mask` at one threshold after the other; what they share is found once."""
-    check_ct(hu, spacing_mm)
+    _check_ct(hu, spacing_mm)
     chest = _coarse_chest(hu, spacing_mm)
     for threshold in thresholds:
         yield _lung_at(hu, chest, threshold)
@@ -109,7 +109,8 @@ def split_lungs(lung: np.ndarray, spacing_mm: Spacing) -> Labels:
     Two parts are two lungs when they lie apart along X rather than along Y or Z. A single lung is on the side of
     the volume's middle where its centre is.
     """
-    check_grid(lung, spacing_mm, "lung")
+    check_three_dimensions(lung.shape, "lung")
+    check_spacing(spacing_mm)
     factors, coarse_mm = _coarse_grid(spacing_mm)
     inside = lung.astype(bool, copy=False)
     sides = _sides(_block_mean(inside, factors) >= 0.5, coarse_mm)
@@ -382,19 +383,7 @@ def _core_and_rim(mask: Mask) -> tuple[Mask, Mask]:
     return ndimage.binary_erosion(mask, border_value=1), ndimage.binary_dilation(mask)
 
 
-def check_grid(volume: np.ndarray, spacing_mm: Spacing, name: str) -> None:
-    check_three_dimensions(volume.shape, name)
-    sides = list(spacing_mm)
-    if len(sides) != 3 or not all(math.isfinite(side) and side > 0 for side in sides):
-        raise InputError(f"spacing_mm must be three lengths above 0 in mm, got {sides}")
-
-
-def check_ct(hu: np.ndarray, spacing_mm: Spacing) -> None:
-    check_grid(hu, spacing_mm, "hu")
-    if not np.isfinite(hu).all():
-        raise InputError(f"hu: expected finite voxels, got {int((~np.isfinite(hu)).sum())} that are NaN or infinite")
-
-
-def check_same_shape(volume: np.ndarray | None, other: np.ndarray, name: str, other_name: str) -> None:
-    if volume is not None and volume.shape != other.shape:
-        raise InputError(f"{name}: expected the shape of {other_name} {other.shape}, got {volume.shape}")
+def _check_ct(hu: np.ndarray, spacing_mm: Spacing) -> None:
+    check_three_dimensions(hu.shape, "hu")
+    check_spacing(spacing_mm)
+    check_finite(hu, "hu")

@@ -7,23 +7,21 @@ lengths mm, volumes ml. A proportion is infected lung over lung, 0..1, and NaN w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import label
+from tqdm import tqdm
 
-from .checks import InputError, check_number
+from .checks import InputError, check_finite, check_number, check_same_shape, check_spacing, check_three_dimensions
 from .lungs import (
     LEFT,
     RIGHT,
     Labels,
     Mask,
     Spacing,
-    check_ct,
-    check_grid,
-    check_same_shape,
     lung_masks,
     split_lungs,
     voxel_volume_ml,
@@ -94,7 +92,8 @@ def proportion_of(infection: np.ndarray, lung: np.ndarray) -> float:
 
 def by_region(infection: np.ndarray, lung: np.ndarray, spacing_mm: Spacing) -> dict[str, Region]:
     """Of masks (X, Y, Z) the figures of both lungs ("overall"), of each ("right"), and of thirds ("right_upper")."""
-    check_grid(lung, spacing_mm, "lung")
+    check_three_dimensions(lung.shape, "lung")
+    check_spacing(spacing_mm)
     check_same_shape(infection, lung, "infection", "lung")
     sides = split_lungs(lung, spacing_mm)
     numbers = 4 * sides + _thirds_of(sides)
@@ -177,15 +176,13 @@ def lung_sweep(
     spacing_mm: Spacing,
     reference: np.ndarray | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
+    progress: bool = False,
 ) -> Sweep:
     """`lung_mask` at every threshold in HU, compared with a reference mask (X, Y, Z) where there is one."""
-    check_ct(hu, spacing_mm)
-    check_same_shape(reference, hu, "reference", "hu")
     _check_thresholds(thresholds)
-    voxel_ml = voxel_volume_ml(spacing_mm)
-    masks = zip(lung_masks(hu, spacing_mm, thresholds), thresholds, strict=True)
-    steps = [_sweep_step(mask, value, voxel_ml, reference) for mask, value in masks]
-    return Sweep(tuple(steps), choose_step(steps))
+    masks = lung_masks(hu, spacing_mm, thresholds)
+    shown = tqdm(masks, desc="thresholds", total=len(thresholds), disable=not progress)
+    return _sweep(shown, thresholds, spacing_mm, reference)
 
 
 def infection_sweep(
@@ -196,13 +193,12 @@ def infection_sweep(
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> Sweep:
     """The lung less its aerated part, which is below the threshold in HU, at every threshold; as `lung_sweep`."""
-    check_ct(hu, spacing_mm)
-    check_same_shape(lung, hu, "lung", "hu")
-    check_same_shape(reference, hu, "reference", "hu")
     _check_thresholds(thresholds)
-    voxel_ml, inside = voxel_volume_ml(spacing_mm), lung.astype(bool)
-    steps = [_sweep_step(inside & (hu >= value), value, voxel_ml, reference) for value in thresholds]
-    return Sweep(tuple(steps), choose_step(steps))
+    check_spacing(spacing_mm)
+    check_finite(hu, "hu")
+    check_same_shape(lung, hu, "lung", "hu")
+    inside = lung.astype(bool)
+    return _sweep((inside & (hu >= value) for value in thresholds), thresholds, spacing_mm, reference)
 
 
 def choose_step(steps: Sequence[SweepStep]) -> SweepStep:
@@ -232,8 +228,8 @@ def cut_share(lung: np.ndarray, spacing_mm: Spacing, padding: np.ndarray | None 
     Only faces that a lung touches are there: left, right, back, front, bottom, top. "field" is the area against
     the `padding` (see `padding_mask`), the edge of a round reconstruction field.
     """
-    check_grid(lung, spacing_mm, "lung")
-    check_same_shape(padding, lung, "padding", "lung")
+    check_three_dimensions(lung.shape, "lung")
+    check_spacing(spacing_mm)
     inside = lung.astype(bool, copy=False)
     areas: dict[str, float] = {}
     field = 0.0
@@ -242,6 +238,7 @@ def cut_share(lung: np.ndarray, spacing_mm: Spacing, padding: np.ndarray | None 
         moved = np.moveaxis(inside, axis, 0)
         areas |= {name: float(moved[end].sum() * voxel_mm2) for name, end in zip(names, (0, -1), strict=True)}
         if padding is not None:
+            check_same_shape(padding, lung, "padding", "lung")
             beyond = np.moveaxis(padding.astype(bool, copy=False), axis, 0)
             touching = (moved[1:] & beyond[:-1]).sum() + (moved[:-1] & beyond[1:]).sum()
             field += float(touching * voxel_mm2)
@@ -282,14 +279,22 @@ def _region(lung_ml: float, infection_ml: float) -> Region:
     return Region(float(lung_ml), float(infection_ml), _share(infection_ml, lung_ml))
 
 
-def _sweep_step(mask: Mask, threshold: float, voxel_ml: float, reference: np.ndarray | None) -> SweepStep:
-    count = int(np.count_nonzero(mask))
-    if reference is None:
-        return SweepStep(float(threshold), count * voxel_ml)
-    truth = reference.astype(bool, copy=False)
-    total = count + int(np.count_nonzero(truth))
-    dice = 2 * int(np.count_nonzero(mask & truth)) / total if total else math.nan
-    return SweepStep(float(threshold), count * voxel_ml, dice)
+def _sweep(
+    masks: Iterable[Mask], thresholds: Sequence[float], spacing_mm: Spacing, reference: np.ndarray | None
+) -> Sweep:
+    voxel_ml, truth = voxel_volume_ml(spacing_mm), None if reference is None else reference.astype(bool)
+    pairs = zip(masks, thresholds, strict=True)
+    steps = [SweepStep(float(value), np.count_nonzero(mask) * voxel_ml, _dice(mask, truth)) for mask, value in pairs]
+    return Sweep(tuple(steps), choose_step(steps))
+
+
+def _dice(mask: Mask, truth: Mask | None) -> float | None:
+    """Of a mask (X, Y, Z) and a reference where there is one; NaN where both are empty."""
+    if truth is None:
+        return None
+    check_same_shape(truth, mask, "reference", "hu")
+    total = np.count_nonzero(mask) + np.count_nonzero(truth)
+    return 2 * np.count_nonzero(mask & truth) / total if total else math.nan
 
 
 def _check_thresholds(thresholds: Sequence[float]) -> None:

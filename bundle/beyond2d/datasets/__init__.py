@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from .chests import write_chest_dataset
+from .bodies import BODIES, write_body_dataset
 from .dicom_series import write_dicom_series
 from .digits import write_digit_dataset
 from .downloads import decathlon_folder
-from .organs import write_organ_dataset
 from .splits import split_by_patient
 from .vessels import write_vessel_dataset
 
 __all__ = [
+    "BODIES",
     "decathlon_folder",
     "split_by_patient",
-    "write_chest_dataset",
+    "write_body_dataset",
     "write_dicom_series",
     "write_digit_dataset",
-    "write_organ_dataset",
     "write_vessel_dataset",
 ]

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ..checks import InputError
-from ..writers import save_volume, staged_folder, write_json
+from ..writers import staged_folder, write_json
 from .splits import SPLIT_OF_THE_PAPER, split_by_patient
 
 FOLDERS = ("imagesTr", "labelsTr")
@@ -51,13 +50,3 @@ def write_decathlon(
         numbers = {f"num{name.capitalize()}": len(members) for name, members in split.items()}
         write_json(unfinished / DATALIST, {"tensorImageSize": "3D", **about, **numbers, **split})
     return out_dir / DATALIST
-
-
-def write_phantom(
-    folder: Path, name: str, seed: int, volume: np.ndarray, label: np.ndarray, affine: np.ndarray
-) -> dict[str, Any]:
-    """Writes a CT (X, Y, Z) in HU and its label as one patient, and returns the entry of the list."""
-    files = {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
-    save_volume(folder / files["image"], np.rint(volume), affine, np.int16)
-    save_volume(folder / files["label"], label, affine, np.uint8)
-    return {**files, "patient_id": name, "seed": seed}

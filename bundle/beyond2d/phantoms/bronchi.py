@@ -6,6 +6,8 @@ children along their longest direction, until one point is left; its radius foll
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .centrelines import Floats, Ints, VesselGraph, VesselKind, add_curves, empty_graph, smooth_curves, unit
@@ -59,7 +61,7 @@ def together(graphs: list[VesselGraph]) -> VesselGraph:
     joint = graphs[0]
     for graph in graphs[1:]:
         parents = np.where(graph.parents < 0, -1, graph.parents + len(joint.parents))
-        joint = joint.followed_by(VesselGraph(graph.points_mm, graph.radii_mm, parents, graph.contrast_hu, graph.kinds))
+        joint = joint.followed_by(replace(graph, parents=parents))
     return joint
 
 
@@ -69,11 +71,6 @@ def thicker_than(graph: VesselGraph, radius_mm: float) -> VesselGraph:
     place = np.cumsum(kept) - 1
     parents = np.where(graph.parents[kept] < 0, -1, place[graph.parents[kept]])
     return VesselGraph(graph.points_mm[kept], graph.radii_mm[kept], parents, graph.contrast_hu[kept], graph.kinds[kept])
-
-
-def widened(graph: VesselGraph, radii_mm: Floats) -> VesselGraph:
-    """The graph with other radii (N,)."""
-    return VesselGraph(graph.points_mm, radii_mm, graph.parents, graph.contrast_hu, graph.kinds)
 
 
 def _means(values: Floats, groups: Ints) -> Floats:

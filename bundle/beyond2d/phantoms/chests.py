@@ -7,7 +7,7 @@ without trachea, main bronchi and vessels of `HILAR_RADIUS_MM` and more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter, gaussian_filter1d
 
 from ..checks import InputError, check_count
-from .bronchi import grow_tree, thicker_than, together, trunk, widened
+from .bronchi import grow_tree, thicker_than, together, trunk
 from .centrelines import Floats, Ints, VesselGraph
 from .opacities import paint_opacities
 from .rendering import Volume, average_blocks, render_vessels
@@ -120,11 +120,11 @@ class _LungPainter:
         vessels = self._vessels()
         share = self._rendered(vessels)
         volume += share * np.clip(0.5 - thorax.lungs / 4, 0, 1) * (np.float32(self.blood_hu) - volume)
-        volume += self._rendered(widened(airways, airways.radii_mm * 1.2 + 0.5)) * (np.float32(10) - volume)
+        volume += self._rendered(replace(airways, radii_mm=airways.radii_mm * 1.2 + 0.5)) * (np.float32(10) - volume)
         volume += self._rendered(airways) * (np.float32(GAS_HU) - volume)
         lung = thorax.lungs < 0
         lung &= self._rendered(thicker_than(vessels, HILAR_RADIUS_MM)) < 0.5
-        lung &= self._rendered(widened(main, main.radii_mm + 1.5)) < 0.5
+        lung &= self._rendered(replace(main, radii_mm=main.radii_mm + 1.5)) < 0.5
         return np.asarray(lung)
 
     def _parenchyma(self) -> Volume:
@@ -146,11 +146,7 @@ class _LungPainter:
     def _points(self, side: float, count: int) -> Floats:
         """Places (N, 3) strewn through one lung, the same ones whatever the voxels."""
         places = self.rng.uniform((8, -100, -135), (132, 95, 130), (5 * count, 3)) * (side, 1, 1)
-        indices = [
-            np.clip(np.searchsorted(axis.ravel(), column), 0, axis.size - 1)
-            for axis, column in zip(self.canvas.grid, places.T, strict=True)
-        ]
-        depth = self.thorax.lungs[tuple(indices)]
+        depth = self.thorax.lungs[self.canvas.grid.indices(places)]
         return np.asarray(places[depth < -2.5][:count])
 
     def _vessels(self) -> VesselGraph:
@@ -179,12 +175,8 @@ class _LungPainter:
 
     def _rendered(self, graph: VesselGraph) -> Volume:
         """How much of each voxel a graph fills (X, Y, Z)."""
-        moved = VesselGraph(graph.points_mm + self.middle_mm, *_rest(graph))
+        moved = replace(graph, points_mm=graph.points_mm + self.middle_mm)
         return render_vessels(moved, self.size, self.voxel_mm)[0]  # type: ignore[arg-type]
-
-
-def _rest(graph: VesselGraph) -> tuple[Floats, Ints, Floats, Ints]:
-    return graph.radii_mm, graph.parents, graph.contrast_hu, graph.kinds
 
 
 def _infect(

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
-from ..checks import InputError, check_number, check_three_dimensions, join_sizes
+from ..checks import (
+    InputError,
+    check_finite,
+    check_number,
+    check_same_shape,
+    check_spacing,
+    check_three_dimensions,
+)
 from .centrelines import Floats
 from .rendering import Volume
 from .shapes import Box, Grid, grid_around, random_blob, random_waves, wave_field
@@ -99,12 +106,9 @@ def _checked(
 ) -> tuple[Volume, Mask]:
     """The volume as float32 and the mask as booleans."""
     check_three_dimensions(hu.shape, "hu")
-    if lung_mask.shape != hu.shape:
-        raise InputError(f"lung_mask must be {join_sizes(hu.shape)} like hu, got {join_sizes(lung_mask.shape)}")
-    if not np.isfinite(hu).all():
-        raise InputError(f"hu must be finite, got {int((~np.isfinite(hu)).sum())} voxels that are NaN or infinite")
-    if len(spacing_mm) != 3 or not all(check_number(float(s), "spacing_mm") > 0 for s in spacing_mm):
-        raise InputError(f"spacing_mm must be three lengths above 0, got {spacing_mm}")
+    check_same_shape(lung_mask, hu, "lung_mask", "hu")
+    check_finite(hu, "hu")
+    check_spacing(spacing_mm)
     if not 0 <= check_number(proportion, "proportion") <= MOST:
         raise InputError(f"proportion must be between 0 and {MOST}, got {proportion}")
     lung = lung_mask != 0
@@ -165,7 +169,7 @@ def _draw_lesion(
     half_mm = min(typical_mm * rng.uniform(0.6, 1.4), LARGEST_MM) * np.exp(rng.normal(0, 0.22, 3))
     crescent = bool(rng.uniform() < 0.4)
     places = rng.uniform(-reach_mm, reach_mm, (CANDIDATES, 3))
-    depth = depth_mm[_indices(grid, places)]
+    depth = depth_mm[grid.indices(places)]
     taste = rng.gumbel(size=CANDIDATES) - rng.uniform(0, 2) * places[:, 1] / reach_mm[1]
     taste -= rng.uniform(0, 1.2) * places[:, 2] / reach_mm[2]
     place = places[np.where(depth > 0, taste, -np.inf).argmax()]
@@ -180,7 +184,7 @@ def _towards_border(rng: np.random.Generator, grid: Grid, depth_mm: Volume, plac
     """The last place (3,) in the lung on a way outwards, rather to the back."""
     direction = rng.normal((0.8 * np.sign(place_mm[0]), -0.8, 0), (1, 1, 0.4))
     steps = np.arange(0, 2 * LARGEST_MM)[:, None] * direction / np.linalg.norm(direction)
-    outside = depth_mm[_indices(grid, place_mm + steps)] <= 0
+    outside = depth_mm[grid.indices(place_mm + steps)] <= 0
     return np.asarray(place_mm + steps[max(int(outside.argmax()) - 1, 0)])
 
 
@@ -231,14 +235,6 @@ def _spread(grid: Grid, lung: Mask) -> Floats:
     sides = [lung.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
     squares = [np.average(axis.ravel() ** 2, weights=side) for axis, side in zip(grid, sides, strict=True)]
     return np.sqrt(5 * np.array(squares)) + 1
-
-
-def _indices(grid: Grid, places_mm: Floats) -> tuple[NDArray[np.intp], ...]:
-    """Voxels (3 arrays of N) in which places (N, 3) lie."""
-    return tuple(
-        np.clip(np.searchsorted(axis.ravel(), column), 0, axis.size - 1)
-        for axis, column in zip(grid, places_mm.T, strict=True)
-    )
 
 
 def _step(axis: Volume) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import InputError, check_count
+from ..checks import InputError, check_count, check_spacing
 from .arteries import grow_arteries
 from .centrelines import Floats, VesselGraph
 from .lesions import add_aneurysms, add_nidus
@@ -79,8 +78,7 @@ def check_grid(size: tuple[int, int, int], spacing_mm: tuple[float, float, float
         raise InputError(f"size must be three numbers of voxels, got {size}")
     for length in size:
         check_count(length, MIN_SIZE, "size")
-    if len(spacing_mm) != 3 or not all(isinstance(s, Real) and 0 < s < np.inf for s in spacing_mm):
-        raise InputError(f"spacing_mm must be three lengths above 0, got {spacing_mm}")
+    check_spacing(spacing_mm)
 
 
 def centred_affine(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Floats:

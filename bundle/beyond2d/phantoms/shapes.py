@@ -34,6 +34,13 @@ class Grid(NamedTuple):
             slices.append(slice(first, max(int(last), first + 1)))
         return slices[0], slices[1], slices[2]
 
+    def indices(self, places_mm: Floats) -> tuple[NDArray[np.intp], ...]:
+        """The voxels (3 arrays of N) at places (N, 3); for places beyond the grid its outermost ones."""
+        return tuple(
+            np.clip(np.searchsorted(axis.ravel(), column), 0, axis.size - 1)
+            for axis, column in zip(self, places_mm.T, strict=True)
+        )
+
     def part(self, box: Box) -> Grid:
         """The grid of a box."""
         return Grid(self.x[box[0]], self.y[:, box[1]], self.z[:, :, box[2]])

@@ -2,7 +2,7 @@
 
 Surfaces are signed distances (negative inside) that belong to the seed alone; a grid only samples them. `Thorax`
 works out the large ones, the chest cavity, the diaphragm, what lies between the lungs and the lungs themselves;
-`paint_body` fills in everything but the lungs.
+`trunks` paints everything but the lungs by them.
 """
 
 from __future__ import annotations

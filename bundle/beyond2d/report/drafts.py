@@ -24,6 +24,9 @@ from .overlays import overlay_picture
 DRAFT_FILES = ("label.nii.gz", "overlay.png", "thresholds.csv", "thresholds.png")
 LUNG, INFECTION = 1, 2
 COLUMNS = ("mask", "threshold", "volume_ml", "dice", "best")
+# The lung is what is darker, the infection what is brighter than its threshold.
+SIDES = {"lung": "below", "infection": "above"}
+SHOWN_HU = (-1200, 600)
 _RAS = [[0, 1], [1, 1], [2, 1]]
 
 Volume = NDArray[Any]
@@ -46,9 +49,8 @@ def write_draft_labels(image: str | Path, out: str | Path, reference: str | Path
     label = nib.apply_orientation(label, nib.orientations.ornt_transform(_RAS, to_ras))
     with staged_folder(out) as folder:
         save_volume(folder / "label.nii.gz", label, affine, np.uint8)
-        names = [f"{name} above {sweep.best.threshold:g} HU" for name, sweep in sweeps.items()]
-        names[0] = f"lung below {sweeps['lung'].best.threshold:g} HU"
-        shown = hu.clip(-1200, 600)
+        names = [f"{name} {SIDES[name]} {sweep.best.threshold:g} HU" for name, sweep in sweeps.items()]
+        shown = hu.clip(*SHOWN_HU)
         overlay_picture(folder / "overlay.png", shown, label, affine, names=names, truth=truth, title=case_name(image))
         write_csv(folder / "thresholds.csv", list(_rows(sweeps)), COLUMNS)
         _picture(folder / "thresholds.png", sweeps)
@@ -62,7 +64,7 @@ def draft_label(
     lung_truth = None if reference is None else reference > 0
     # A healthy chest has nothing to choose the second threshold by.
     infected = None if reference is None or not (reference == INFECTION).any() else reference == INFECTION
-    lungs = lung_sweep(hu, spacing_mm, lung_truth)
+    lungs = lung_sweep(hu, spacing_mm, lung_truth, progress=True)
     lung = lung_mask(hu, spacing_mm, lungs.best.threshold)
     infections = infection_sweep(hu, lung, spacing_mm, infected)
     label = np.where(lung, LUNG, 0).astype(np.uint8)
@@ -96,13 +98,12 @@ def _rows(sweeps: dict[str, Sweep]) -> Iterator[dict[str, Any]]:
 
 
 def _picture(path: Path, sweeps: dict[str, Sweep]) -> None:
-    """Dice, or without a reference the volume as a share of its largest, against the threshold."""
-    has_truth = all(step.dice is not None for sweep in sweeps.values() for step in sweep.steps)
+    """Dice of each mask, or, where nothing says how right it is, its volume as a share of its largest."""
     curves = {}
     for name, sweep in sweeps.items():
         largest = max(step.volume_ml for step in sweep.steps) or 1.0
-        heights = [step.dice if step.dice is not None else step.volume_ml / largest for step in sweep.steps]
-        places = [step.threshold for step in sweep.steps]
-        curves[f"{name}, best at {sweep.best.threshold:g} HU"] = list(zip(places, heights, strict=True))
-    up = "Dice with the reference" if has_truth else "volume, as a share of the largest"
-    curves_picture(path, curves, across="threshold (HU)", up=up, title="What the threshold decides")
+        figure = "relative volume" if sweep.best.dice is None else "Dice"
+        heights = [step.volume_ml / largest if step.dice is None else step.dice for step in sweep.steps]
+        points = zip((step.threshold for step in sweep.steps), heights, strict=True)
+        curves[f"{figure} of the {name}, best at {sweep.best.threshold:g} HU"] = list(points)
+    curves_picture(path, curves, across="threshold (HU)", up="0 to 1", title="What the threshold decides")
