@@ -11,6 +11,7 @@ from beyond2d.readers import plan_text
 from beyond2d.workflow import config_files
 
 SIZE, SPACING_MM = 32, 4.0
+CHESTS_SEED = 0
 # For the organs below, with a network of some thousand parameters.
 PLAN = {
     "channels": ["CT"],
@@ -54,13 +55,32 @@ def organs(tmp_path_factory):
     return folder
 
 
-def new_network(model=None, system="reconstruction", **overrides):
+@pytest.fixture(scope="session")
+def chests(tmp_path_factory):
+    """A folder of eight chests of 32 x 32 x 25 voxels: six for training, one for validation, one test case."""
+    folder = tmp_path_factory.mktemp("chests")
+    write_body_dataset(folder, "chests", cases=8, size=32, seed=CHESTS_SEED)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lung_models(tmp_path_factory):
+    """A folder as `models/infection` is, with weights of untrained networks; whatever they mark stays."""
+    folder = tmp_path_factory.mktemp("lung_models")
+    parts = {"model.pt": "network_def", "plane.pt": "plane_def", "classifier.pt": "classifier_def"}
+    for name, part in parts.items():
+        torch.save(new_network(system="infection", part=part).state_dict(), folder / name)
+    (folder / "judgement.json").write_text('{"threshold": 0.0}', encoding="utf-8")
+    return folder
+
+
+def new_network(model=None, system="reconstruction", part="network_def", **overrides):
     """An untrained network of a system, as its configs describe it."""
     parser = ConfigParser()
     parser.read_config(config_files(system, "infer", model))
     parser.update(overrides)
     torch.manual_seed(0)
-    return parser.get_parsed_content("network_def")
+    return parser.get_parsed_content(part)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ LAYERS = [
     {"readers", "transforms", "networks", "losses", "lean", "metrics", "agreement"},
     {"inferers", "handlers"},
     {"datasets", "ensembles", "integrity", "plans", "report", "workflow"},
+    {"commands"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

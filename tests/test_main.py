@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from beyond2d import __main__ as face
+from beyond2d import commands
 from beyond2d.__main__ import main
 from beyond2d.report.reconstruction import RESULT_FILES
 
@@ -144,7 +144,7 @@ def test_help_teaches(command, capsys):
         main([command, "--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr()
-    assert getattr(face, command).__doc__.split("\n")[0].rstrip(".") in printed.out + printed.err
+    assert getattr(commands, command).__doc__.split("\n")[0].rstrip(".") in printed.out + printed.err
 
 
 # What is wrong, how to make it so, the arguments behind `reconstruct image.nii.gz`, and what the line says.
@@ -300,7 +300,7 @@ def test_a_failure_of_our_own_is_not_hidden(case, monkeypatch):
     def broken(*_args, **_options):
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(face, "run_task", broken)
+    monkeypatch.setattr("beyond2d.commands.vessels.run_task", broken)
     with pytest.raises(ZeroDivisionError):
         reconstruct(case, "--num_views", "3")
 
@@ -312,7 +312,7 @@ def test_bad_arguments_of_the_other_commands(tmp_path, capsys):
             "kind must be one of vessels, organs, chests, digits, got 'bones'",
         ),
         (["phantom", "vessels", "--cases", "0", "--out", str(tmp_path / "a")], "cases must be a whole number"),
-        (["train", "teleportation"], "system must be one of reconstruction, segmentation, digits, got 'tele"),
+        (["train", "teleportation"], "system must be one of reconstruction, segmentation, digits, infection, got"),
         (["train", "reconstruction", "--dataset_dir", str(tmp_path / "none")], "dataset_dir: expected a folder"),
         (["train", "reconstruction", "--dataset_dir", str(tmp_path)], "expected dataset.json, NIfTI files or DICOM"),
         (["evaluate", "reconstruction", "--load_path", str(tmp_path / "none.pt")], "there is no such file"),

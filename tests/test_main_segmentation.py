@@ -15,8 +15,9 @@ import yaml
 from conftest import PLAN, new_network
 from monai.apps import DecathlonDataset
 
-from beyond2d import __main__ as face
+from beyond2d import commands
 from beyond2d.__main__ import main
+from beyond2d.datasets import decathlon_folder
 from beyond2d.readers import plan_text, read_plan
 from beyond2d.report.segmentation import RESULT_FILES
 
@@ -147,7 +148,7 @@ def test_a_plan_is_written_and_never_overwritten(organs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("kind", "system"), [("organs", "segmentation"), ("chests", "segmentation"), ("digits", "digits")]
+    ("kind", "system"), [("organs", "segmentation"), ("chests", "infection"), ("digits", "digits")]
 )
 def test_phantoms_for_every_system(kind, system, tmp_path, capsys):
     size = {"organs": ["--size", "16"], "chests": ["--size", "32"]}.get(kind, [])
@@ -156,13 +157,21 @@ def test_phantoms_for_every_system(kind, system, tmp_path, capsys):
     assert (tmp_path / "data" / "dataset.json").is_file()
 
 
+def test_bodies_vary_in_their_grids_if_asked(tmp_path):
+    for name, more in (("alike", []), ("varied", ["--varied", "True"])):
+        main(["phantom", "organs", "--out", str(tmp_path / name), "--cases", "6", "--size", "16", *more])
+    grids = {name: {nib.load(path).shape for path in (tmp_path / name / "labelsTr").iterdir()}
+             for name in ("alike", "varied")}  # fmt: skip
+    assert len(grids["alike"]) == 1 < len(grids["varied"])
+
+
 @pytest.mark.parametrize("command", ["segment", "check-data", "draft-labels", "plan", "ensemble"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr()
-    text = getattr(face, command.replace("-", "_")).__doc__.split("\n")[0].rstrip(".")
+    text = getattr(commands, command.replace("-", "_")).__doc__.split("\n")[0].rstrip(".")
     assert text in printed.out + printed.err
 
 
@@ -196,7 +205,7 @@ def test_a_task_is_downloaded_once(organs, segmenter, tmp_path, monkeypatch):
         tmp_path / "data" / TASK / path.relative_to(organs) for path in contents(organs)
     }
     monkeypatch.setitem(DecathlonDataset.resource, TASK, "file:///nowhere.tar")
-    assert face.decathlon_folder(tmp_path / "data", TASK) == tmp_path / "data" / TASK
+    assert decathlon_folder(tmp_path / "data", TASK) == tmp_path / "data" / TASK
 
 
 @pytest.mark.parametrize(
@@ -412,7 +421,7 @@ def test_a_bad_image_gets_one_line_and_leaves_everything(make, more, line, case,
 
 def test_an_unknown_task_is_answered_with_the_known(case, monkeypatch, capsys):
     arguments = ["segment", str(case / "image.nii.gz"), "--task", "Task99_Brain", "--out", str(case / "new")]
-    monkeypatch.setattr(face, "home", lambda: case)
+    monkeypatch.setattr("beyond2d.commands.volumes.home", lambda: case)
     shipped = case / "models" / "segmentation"
     line = f"task: expected shipped weights in {shipped}, there are none; give --model_dir"
     assert refusal(arguments, capsys) == line

@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 import beyond2d
-from beyond2d import __main__ as face
+from beyond2d import commands
 from beyond2d.workflow import TASKS, home
 
 ROOT = home()
@@ -42,7 +42,7 @@ def test_make_targets_exist(command):
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("beyond2d ")])
 def test_commands_and_options_exist(command):
     words = command.split()
-    function = getattr(face, words[1].replace("-", "_"))
+    function = getattr(commands, words[1].replace("-", "_"))
     options = {word[2:] for word in words if word.startswith("--")}
     known = set(inspect.signature(function).parameters)
     if words[1] in TASK_OF:

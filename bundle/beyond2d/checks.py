@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 
 MIN_VIEWS = 2
 MAX_VIEWS = 90
+# In HU: darker than the first lies only air, brighter than the second are all tissues but fat.
+AIR_BELOW, TISSUE_ABOVE = -300.0, -200.0
+# What many scanners add so that no number is negative, and how far from it water, and from 0 air and lung, may lie.
+USUAL_OFFSET, NEAR_WATER, NEAR_AIR = 1024.0, 150.0, 300.0
 # The class number of voxels that nobody labelled, whatever value stands for them in the files.
 IGNORED = 255
 LABEL_TOLERANCE = 1e-3
@@ -150,6 +154,22 @@ def check_volume(volume: torch.Tensor, name: str, num_channels: int = 1) -> torc
             value = float(channel.min())
             raise InputError(f"{name}: expected an image, got the same value {value:g} in every voxel{where}")
     return volume
+
+
+def check_hounsfield(volume: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """A CT (X, Y, Z) in Hounsfield units, which have air near -1000 and water at 0. `name` is its file."""
+    values = volume[tuple(slice(None, None, max(1, size // 128)) for size in volume.shape)]
+    dark, bright = np.percentile(values, [0.2, 99.8])
+    if dark <= AIR_BELOW and bright >= TISSUE_ABOVE:
+        return volume
+    expected = f"{name}: expected a CT in HU, with air near -1000 and water near 0"
+    near_air, near_water = np.abs(values) < NEAR_AIR, np.abs(values - USUAL_OFFSET) < NEAR_WATER
+    if dark > AIR_BELOW and near_air.mean() > 0.05 and near_water.mean() > 0.05:
+        got = f"air near {np.median(values[near_air]):g} and water near {np.median(values[near_water]):g}"
+        raise InputError(f"{expected}, got {got}: the intercept is missing; give --hu_offset -1024 if this is a CT")
+    if bright > 2**15:
+        raise InputError(f"{expected}, got values up to {bright:g}: negative HU were stored as unsigned numbers")
+    raise InputError(f"{expected}, got values from {dark:g} to {bright:g}; an MR image, or a picture of a CT?")
 
 
 def check_label_map(label: NDArray[np.float32], name: str) -> NDArray[np.float32]:

@@ -32,6 +32,8 @@ PADDING_HU = -1500.0
 # Free gas, outside of the body or in the bowel, is darker than any lung, which holds blood as well.
 GAS_HU = -930.0
 LUNG_MEAN_HU = -400.0
+# A voxel at the border that is half lung (-850 HU) and half tissue (40 HU) belongs to either.
+LUNG_HU = -405.0
 PLATE_MM, LIMB_MM = 3.0, 8.0
 LUNG_DEPTH_MM = 6.0
 SMALLEST_LUNG_ML = 40.0
@@ -84,10 +86,10 @@ def body_mask(hu: np.ndarray, spacing_mm: Spacing) -> Mask:
     return _fine(inside, hu.shape, chest.factors) | (_fine(around, hu.shape, chest.factors) & (hu > BODY_HU))
 
 
-def lung_mask(hu: np.ndarray, spacing_mm: Spacing, threshold: float = -320) -> Mask:
+def lung_mask(hu: np.ndarray, spacing_mm: Spacing, threshold: float = LUNG_HU) -> Mask:
     """Both lungs of a CT (X, Y, Z): vessels and enclosed opacities included, windpipe and main bronchi not.
 
-    A lung is gas below `threshold` within the body that is too dense for bowel gas. Its border is closed over gaps
+    A lung is gas below `threshold` in HU within the body that is too dense for bowel gas. Its border is closed over gaps
     of up to 20 mm, so that vessels and small opacities at the pleura belong to it; an opacity that takes away a
     whole side of a lung does not. Without a lung the mask is empty.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .bodies import BODIES, write_body_dataset
+from .candidates import CollectCandidates
 from .dicom_series import write_dicom_series
 from .digits import write_digit_dataset
 from .downloads import decathlon_folder
@@ -11,6 +12,7 @@ from .vessels import write_vessel_dataset
 
 __all__ = [
     "BODIES",
+    "CollectCandidates",
     "decathlon_folder",
     "split_by_patient",
     "write_body_dataset",

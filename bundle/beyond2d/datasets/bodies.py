@@ -23,6 +23,10 @@ from ..writers import save_volume
 from .decathlon import write_decathlon
 
 SHARES = (4, 1, 1)
+SLICES_MM = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+GRID_STREAM = 1  # beside the streams of the phantoms, which take the seed alone
+
+Grid = tuple[tuple[int, int, int], tuple[float, float, float]]
 
 
 class Body(NamedTuple):
@@ -63,6 +67,7 @@ def write_body_dataset(
     spacing_mm: float | None = None,
     seed: int = 0,
     anisotropy: int = 1,
+    varied: bool = False,
 ) -> Path:
     """Writes phantoms of one kind, one a patient, with a datalist that `read_datalist` reads.
 
@@ -74,6 +79,8 @@ def write_body_dataset(
         spacing_mm: side of a voxel along X and Y; by default abdomens are 360 mm wide and high, chests 380 and 300.
         seed: seed of the first case and of the split.
         anisotropy: how many times thicker, and fewer, slices are than voxels are wide.
+        varied: every case has a grid of its own, as scanners differ: up to a third finer or coarser along X and Y, and
+            slices of `SLICES_MM` mm. Not with `anisotropy`.
 
     Returns:
         The path of `dataset.json`.
@@ -81,14 +88,13 @@ def write_body_dataset(
     body = BODIES[check_choice(kind, tuple(BODIES), "kind")]
     cases, seed = check_count(cases, 1, "cases"), check_count(seed, 0, "seed")
     size = check_count(body.size if size is None else size, 1, "size")
-    spacing_mm = body.wide_mm / size if spacing_mm is None else spacing_mm
-    height = size * body.high_mm / body.wide_mm
-    num_slices = max(1, round(height / check_count(anisotropy, 1, "anisotropy")))
-    slice_mm = spacing_mm * height / num_slices  # the same field of view, so the same anatomy
-    spec = body.spec((size, size, num_slices), (spacing_mm, spacing_mm, slice_mm))
+    wide_mm = size * (body.wide_mm / size if spacing_mm is None else spacing_mm)
+    thickness = check_count(anisotropy, 1, "anisotropy")
 
     def write_case(folder: Path, index: int) -> dict[str, Any]:
-        return _write_case(folder, f"{body.name}_{index:03d}", seed + index, body, spec)
+        rng = np.random.default_rng([seed + index, GRID_STREAM])
+        grid = _drawn_grid(rng, body, size, wide_mm) if varied else _grid(body, size, wide_mm, thickness)
+        return _write_case(folder, f"{body.name}_{index:03d}", seed + index, body, body.spec(*grid))
 
     about = {
         "name": f"{kind} of phantoms",
@@ -97,6 +103,19 @@ def write_body_dataset(
         "labels": {"0": "background", **{str(value): name for value, name in body.labels.items()}},
     }
     return write_decathlon(out_dir, cases, write_case, about, SHARES, seed)
+
+
+def _grid(body: Body, size: int, wide_mm: float, thickness: float) -> Grid:
+    """Voxels, and their size in mm, of a field of view `wide_mm` wide: always the same anatomy."""
+    height = size * body.high_mm / body.wide_mm
+    num_slices = max(1, round(height / thickness))
+    side_mm = wide_mm / size
+    return (size, size, num_slices), (side_mm, side_mm, side_mm * height / num_slices)
+
+
+def _drawn_grid(rng: np.random.Generator, body: Body, size: int, wide_mm: float) -> Grid:
+    drawn = 8 * max(1, round(size * float(rng.uniform(0.75, 1.35)) / 8))
+    return _grid(body, drawn, wide_mm, float(rng.choice(SLICES_MM)) * drawn / wide_mm)
 
 
 def _write_case(folder: Path, name: str, seed: int, body: Body, spec: Any) -> dict[str, Any]:

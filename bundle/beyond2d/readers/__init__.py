@@ -7,6 +7,7 @@ places the image in space, so nothing about a patient travels on with it.
 from __future__ import annotations
 
 from .angles import AnglesFile, read_angles_file, write_angles_file
+from .candidates import candidate_items, read_candidates, read_threshold
 from .cases import load_cases
 from .decathlon import DataList, case_name, read_datalist
 from .digits import load_digits
@@ -23,15 +24,18 @@ __all__ = [
     "LabelReader",
     "ViewsReader",
     "VolumeReader",
+    "candidate_items",
     "case_name",
     "fold_cases",
     "load_cases",
     "load_digits",
     "plan_text",
     "read_angles_file",
+    "read_candidates",
     "read_datalist",
     "read_idx_digits",
     "read_plan",
+    "read_threshold",
     "threshold_for",
     "weights_for",
     "write_angles_file",

@@ -24,6 +24,7 @@ from .slices import Slice, series_affine
 EXPECTED = "expected a folder with one DICOM series"
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 NEEDED_TAGS = [
+    "Modality",
     "SeriesInstanceUID",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -52,11 +53,15 @@ GDCM_SYNTAXES = [*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000Transf
 OPENJPEG_SYNTAXES = [f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)]  # high-throughput JPEG 2000
 
 
-def read_series(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def read_series(folder: Path, modality: str | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The one DICOM series of a folder as (X, Y, Z) with its RAS affine: X along a row of pixels, Y down a
-    column, Z along the normal of the slices. Rescale slope and intercept are applied."""
+    column, Z along the normal of the slices. Rescale slope and intercept are applied. Where the files name their
+    `modality`, another than the wanted one is refused."""
     headers = _image_headers(folder)
     _check_one_series(folder, headers)
+    found = {str(header.get("Modality") or modality) for header in headers.values()}
+    if modality is not None and found != {modality}:
+        raise InputError(f"{folder}: expected the modality {modality}, got a series of {', '.join(sorted(found))}")
     ordered, affine = series_affine(folder, [_slice(path, header) for path, header in headers.items()])
     volume = np.empty((len(ordered), *ordered[0].shape), np.float32)
     for index, entry in enumerate(ordered):

@@ -38,15 +38,17 @@ class VolumeReader(_PathReader):
 
     For `LoadImaged(keys="image", reader=VolumeReader(), ensure_channel_first=True)`, which gives a MetaTensor
     (C, X, Y, Z). The axes are those of the file, with the affine to RAS mm in the metadata. A volume of several
-    channels is a NIfTI file that has them as its last axis, as in the decathlon.
+    channels is a NIfTI file that has them as its last axis, as in the decathlon. With a `modality`, such as CT, a
+    DICOM series that says it is another is refused.
     """
 
-    def __init__(self, num_channels: int = 1) -> None:
+    def __init__(self, num_channels: int = 1, modality: str | None = None) -> None:
         self.num_channels = check_count(num_channels, 1, "num_channels")
+        self.modality = modality
 
     def get_data(self, img: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """The voxels, (X, Y, Z) or (X, Y, Z, C), and what places them in space."""
-        voxels, affine = _read_volume(img, self.num_channels)
+        voxels, affine = _read_volume(img, self.num_channels, self.modality)
         has_channels = self.num_channels > 1
         channels = np.moveaxis(voxels, 3, 0) if has_channels else voxels[None]
         check_volume(torch.from_numpy(channels), str(img), self.num_channels)
@@ -84,9 +86,11 @@ def grid_metadata(affine: NDArray[np.float64], shape: tuple[int, ...], channel_d
     }
 
 
-def _read_volume(path: Path, num_channels: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _read_volume(
+    path: Path, num_channels: int, modality: str | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     if path.is_dir() and num_channels == 1:
-        return read_series(path)
+        return read_series(path, modality)
     expected = "expected a NIfTI file (.nii or .nii.gz) or a folder with one DICOM series"
     if num_channels > 1:
         expected = f"expected a NIfTI file (.nii or .nii.gz) with {num_channels} channels"

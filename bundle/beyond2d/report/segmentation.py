@@ -65,8 +65,8 @@ class SaveSegmentationd(MapTransform):
         output = dict(data)
         for key in self.key_iterator(output):
             case = case_name(output["image"].meta["filename_or_obj"])
-            mask, affine = _array(output[key]), np.asarray(output[key].affine)
-            truth = None if output.get(self.truth_key) is None else _array(output[self.truth_key])
+            mask, affine = class_volume(output[key]), np.asarray(output[key].affine)
+            truth = None if output.get(self.truth_key) is None else class_volume(output[self.truth_key])
             result = self._result(case, mask, truth, affine)
             with staged_folder(self.output_dir if self.single else self.output_dir / case) as folder:
                 dtype = np.uint8 if max(self.labels) < 256 else np.int16
@@ -153,7 +153,7 @@ class SegmentationScores:
         if not self.only_undrawn:
             items: Any = (self.reference[index] for index in range(len(self.reference)))  # type: ignore[arg-type]
             to_ras = Orientation(axcodes="RAS", labels=None)
-            self.shares = mean_label((_array(to_ras(item["label"])) for item in items), len(self.names))
+            self.shares = mean_label((class_volume(to_ras(item["label"])) for item in items), len(self.names))
 
     def _score_batch(self, engine: Engine) -> None:
         state: Any = engine.state
@@ -162,7 +162,7 @@ class SegmentationScores:
 
     def _score(self, item: dict[str, Any]) -> None:
         case = case_name(item["image"].meta["filename_or_obj"])
-        pred, truth = _array(item["pred"]), _array(item["truth"])
+        pred, truth = class_volume(item["pred"]), class_volume(item["truth"])
         counted = truth != IGNORED
         if self.only_undrawn and (undrawn := item["drawn"][0].numpy() == 0).any():
             counted &= undrawn
@@ -218,6 +218,6 @@ def _with_volumes(labels: Mapping[int, str], volumes_ml: Mapping[str, float]) ->
     return [f"{name}, {volumes_ml[name]:.1f} ml" for name in list(labels.values())[1:]]
 
 
-def _array(volume: torch.Tensor) -> Mask:
+def class_volume(volume: torch.Tensor) -> Mask:
     """A volume (1, X, Y, Z) of class numbers as an array (X, Y, Z)."""
     return np.asarray(volume[0].as_subclass(torch.Tensor).cpu().numpy()).round().astype(np.uint8)

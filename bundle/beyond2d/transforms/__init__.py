@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .finishing import OwnGridMaskd
+from .hounsfield import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 from .segmentation import ClassNumbersd, CropToContentd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
@@ -32,6 +33,7 @@ __all__ = [
     "BackProjectd",
     "ClassNumbersd",
     "CropToContentd",
+    "HounsfieldUnitsd",
     "Isotropic",
     "Isotropicd",
     "KnownOneHotd",
@@ -47,6 +49,8 @@ __all__ = [
     "Refined",
     "SameGridd",
     "SparseSlicesd",
+    "SplitEstimatesd",
+    "SplitPredictionsd",
     "SquarePad",
     "SquarePadd",
     "Upright",

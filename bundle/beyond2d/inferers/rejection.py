@@ -1,0 +1,112 @@
+"""A segmenter's probabilities with its false candidates taken back, as a second network judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from monai.transforms import CenterSpatialCrop
+from numpy.typing import NDArray
+from torch import nn
+
+from ..candidates import Candidates, candidates_of, patch_of
+from ..checks import InputError, check_count, check_number
+from .reach import device_of
+
+HEALTHY, INFECTED = 1, 2  # channels
+
+
+class RejectingInferer(Inferer):
+    """Takes from a prediction of lungs what a classifier holds to be no infection, and calls it healthy lung.
+
+    Candidates are the connected regions of each axial slice in which the infection is the most probable class. One
+    whose score is below the threshold loses all of its probability to the healthy lung.
+
+    Args:
+        inferer: predicts probabilities (B, 3, X, Y, Z) of background, healthy and infected lung.
+        classifier: takes patches (N, 2, P, P) of image and region, gives logits (N, 1); None rejects nothing.
+        threshold: of the score, which is 0 to 1; a candidate at or above it stays.
+        patch_size: pixels of a patch.
+        crop_size: pixels of its middle that the classifier is given; what training crops at random.
+        margin: voxels around a candidate that its patch shows.
+        batch_size: patches that the classifier is given at a time.
+        keep_original: give the unchanged probabilities as well, as three more channels.
+    """
+
+    def __init__(
+        self,
+        inferer: Inferer,
+        classifier: nn.Module | None = None,
+        threshold: float = 0.5,
+        patch_size: int = 72,
+        crop_size: int = 64,
+        margin: int = 8,
+        batch_size: int = 64,
+        keep_original: bool = False,
+    ) -> None:
+        self.keep_original = keep_original
+        self.inferer = inferer
+        self.classifier = classifier
+        self.threshold = check_number(threshold, "threshold")
+        self.patch_size = check_count(patch_size, 1, "patch_size")
+        self.crop = CenterSpatialCrop([check_count(crop_size, 1, "crop_size")] * 2)
+        self.margin = check_count(margin, 0, "margin")
+        self.batch_size = check_count(batch_size, 1, "batch_size")
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Predicts images (B, 1, X, Y, Z); gives probabilities (B, 3, X, Y, Z), with the original (B, 6, X, Y, Z)."""
+        shares = self.inferer(inputs, network, *args, **kwargs)
+        if shares.ndim != 5 or shares.shape[1] != INFECTED + 1:
+            raise InputError(f"inferer: expected probabilities of 3 classes, got the shape {tuple(shares.shape)}")
+        original = [shares.clone()] if self.keep_original else []
+        if self.classifier is not None:
+            for image, share in zip(inputs, shares, strict=True):
+                self._reject(image, share)
+        return torch.cat([shares, *original], dim=1) if original else shares
+
+    def _reject(self, image: torch.Tensor, shares: torch.Tensor) -> None:
+        """Change the probabilities (3, X, Y, Z) of one image (1, X, Y, Z) in place."""
+        assert self.classifier is not None
+        candidates = candidates_of(infected(shares))
+        if not candidates.regions:
+            return
+        patches = patches_of(as_array(image[0]), candidates, self.patch_size, self.margin)
+        middles = np.stack([np.asarray(self.crop(patch)) for patch in patches])
+        scores = scores_of(self.classifier, middles, self.batch_size)
+        is_rejected = np.concatenate([[False], scores < self.threshold])
+        false = torch.from_numpy(is_rejected[candidates.labels]).to(shares.device)
+        shares[HEALTHY] += shares[INFECTED] * false
+        shares[INFECTED] *= ~false
+
+
+def infected(shares: torch.Tensor) -> NDArray[np.bool_]:
+    """Where the infection is the most probable of the classes (3, X, Y, Z): (X, Y, Z)."""
+    return np.asarray((shares.as_subclass(torch.Tensor).argmax(dim=0) == INFECTED).cpu().numpy())
+
+
+def as_array(image: torch.Tensor) -> NDArray[np.float32]:
+    """An image (X, Y, Z) as candidates are cut from it."""
+    return np.asarray(image.as_subclass(torch.Tensor).float().cpu().numpy())
+
+
+def patches_of(image: NDArray[Any], candidates: Candidates, size: int, margin: int) -> NDArray[np.float32]:
+    """The patch of every candidate of an image (X, Y, Z) of 0..255, as the classifier sees it: (N, 2, P, P).
+
+    Both channels are 0 to 1.
+    """
+    patches = [patch_of(image, candidates.labels, region, size, margin) for region in candidates.regions]
+    stacked = np.stack(patches) if patches else np.zeros((0, 2, size, size), np.float32)
+    stacked[:, 0] /= 255
+    return stacked
+
+
+def scores_of(classifier: nn.Module, patches: NDArray[np.float32], batch_size: int = 64) -> NDArray[np.float64]:
+    """How sure a classifier is, 0 to 1, that patches (N, 2, P, P) show what they were marked as: (N,)."""
+    classifier.eval()
+    device = device_of(classifier)
+    with torch.no_grad():
+        logits = [classifier(part.to(device))[:, 0] for part in torch.from_numpy(patches).split(batch_size)]
+    return torch.cat([*logits, torch.zeros(0, device=device)]).float().sigmoid().double().cpu().numpy()

@@ -1,0 +1,84 @@
+"""Dictionary transforms of CT in Hounsfield units, and of what networks answer about one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from ..checks import InputError, check_hounsfield, check_number
+from ..proportions import proportion_of
+from .items import Data, like
+
+HEALTHY, INFECTED = 1, 2
+
+
+class HounsfieldUnitsd(MapTransform):
+    """Refuse a volume (1, X, Y, Z) that is not in HU, once `offset` has been added to it.
+
+    An offset mends scans whose intercept was lost on their way, most often by -1024.
+    """
+
+    def __init__(self, keys: KeysCollection, offset: float = 0.0) -> None:
+        super().__init__(keys)
+        self.offset = check_number(offset, "hu_offset")
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            volume = output[key]
+            if self.offset:
+                volume = like(volume.as_subclass(torch.Tensor) + self.offset, volume)
+            name = str(volume.meta.get("filename_or_obj", key))
+            check_hounsfield(volume[0].as_subclass(torch.Tensor).numpy(), name)
+            output[key] = volume
+        return output
+
+
+class SplitPredictionsd(MapTransform):
+    """Part the probabilities of several predictions, one behind the other (n * 3, X, Y, Z), into logits a name."""
+
+    def __init__(self, keys: KeysCollection, names: Sequence[str]) -> None:
+        super().__init__(keys)
+        self.names = list(names)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            shares = output.pop(key)
+            parts = shares.as_subclass(torch.Tensor).chunk(len(self.names))
+            output |= {name: like(_logits(part), shares) for name, part in zip(self.names, parts, strict=True)}
+        return output
+
+
+class SplitEstimatesd(MapTransform):
+    """Part what `inferers.EstimatesInferer` gives, (3 + answers, X, Y, Z): logits of the three classes stay under the
+    key, and `names_key` gets the infected proportion of every answer, by name.
+    """
+
+    def __init__(self, keys: KeysCollection, names: Sequence[str], names_key: str = "estimates") -> None:
+        super().__init__(keys)
+        self.names = list(names)
+        self.names_key = names_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            answers = output[key].as_subclass(torch.Tensor)
+            shares, classes = answers[: INFECTED + 1], answers[INFECTED + 1 :].cpu().numpy()
+            if len(classes) != len(self.names):
+                raise InputError(f"names: expected one for each of {len(classes)} answers, got {len(self.names)}")
+            output[key] = like(_logits(shares), output[key])
+            output[self.names_key] = [
+                {"name": name, "proportion": proportion_of(answer == INFECTED, answer >= HEALTHY)}
+                for name, answer in zip(self.names, classes, strict=True)
+            ]
+        return output
+
+
+def _logits(shares: torch.Tensor) -> torch.Tensor:
+    """Numbers whose softmax are these probabilities (3, X, Y, Z)."""
+    return (shares + 1e-7).log()

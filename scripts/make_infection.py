@@ -1,0 +1,290 @@
+"""Makes what models/infection holds and the tables and pictures of docs/infection.md, in these steps.
+
+    data        180 synthetic chests on grids that differ from patient to patient
+    slab        trains the 2.5D segmenter
+    plane       trains the 2D segmenter
+    candidates  gathers what both mark in patients they have not learned from
+    classifier  trains the classifier on these, and chooses its threshold on validation patients
+    paint       paints opacities into a real chest CT, with exact masks (needs --real_chest)
+    evaluate    scores everything on test patients, and on the painted copies where there are any
+    publish     weights, record and per-case scores to models/, tables and pictures to docs/
+
+An interrupted training goes on where it stopped, and what is there already is not made again; `--steps` runs some of
+the steps only.
+
+    python scripts/make_infection.py --real_chest chest_ct.nii.gz
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from publishing import fill_marks, machine, sha256
+
+from beyond2d import __version__
+from beyond2d.agreement import Estimate
+from beyond2d.datasets import write_body_dataset
+from beyond2d.datasets.decathlon import write_decathlon
+from beyond2d.geometry import spacing_of
+from beyond2d.lungs import lung_mask
+from beyond2d.metrics import summarise
+from beyond2d.phantoms import paint_opacities
+from beyond2d.report.infection_scores import CASE_COLUMNS, agreement, agreement_table, methods_of, rows_of, write_scores
+from beyond2d.report.tables import Table, summary_table
+from beyond2d.workflow import home, run_task
+from beyond2d.writers import save_volume, write_csv, write_json
+
+MODELS = home() / "models" / "infection"
+CARD = home() / "docs" / "infection.md"
+NETWORKS = ("slab", "plane")
+# As in the phantoms: infected shares of the lungs, more often few than many.
+PROPORTIONS = (0.005, 0.45)
+METHODS = ("2.5D, classifier", "2.5D", "2D, classifier", "2D", "HU thresholds")
+GAIN = "2.5D: what the classifier adds"
+
+
+def make_data(options: argparse.Namespace) -> None:
+    if not (options.folder / "data" / "dataset.json").is_file():
+        varied: dict[str, Any] = {"size": 160, "varied": True, "seed": options.seed}
+        write_body_dataset(options.folder / "data", "chests", options.cases, **varied)
+
+
+def train_slab(options: argparse.Namespace) -> None:
+    train(options, "slab")
+
+
+def train_plane(options: argparse.Namespace) -> None:
+    train(options, "plane")
+
+
+def train(options: argparse.Namespace, model: str) -> None:
+    print(f"training {model}")
+    overrides = {"model": model, "max_epochs": options.epochs, "resume": True, "seed": options.seed}
+    run_task("infection", "train", {**common(options, model), **overrides})
+
+
+def common(options: argparse.Namespace, model: str) -> dict[str, Any]:
+    paths = {"dataset_dir": str(options.folder / "data"), "ckpt_dir": str(options.folder / model)}
+    return {**paths, "check_data": False}
+
+
+def gather(options: argparse.Namespace) -> None:
+    """Of training patients that the segmenters did not learn from, and of validation and test patients."""
+    for model in NETWORKS:
+        for name, fold, part in (
+            ("training", 0, "validation"),
+            ("validation", None, "validation"),
+            ("test", None, "test"),
+        ):
+            file = candidates_file(options, model, name)
+            if not file.is_file():
+                chosen = {"model": model, "part": part, "fold": fold, "candidates_file": str(file)}
+                run_task("infection", "candidates", {**common(options, model), **chosen})
+
+
+def candidates_file(options: argparse.Namespace, model: str, name: str) -> Path:
+    return Path(options.folder) / "candidates" / f"{model}_{name}.npz"
+
+
+def train_classifier(options: argparse.Namespace) -> None:
+    """On the candidates of both segmenters; its threshold is that of the 2.5D segmenter's masks."""
+    folder = options.folder / "classifier"
+    both = [str(candidates_file(options, model, "training")) for model in NETWORKS]
+    files = {"train_file": both, "ckpt_dir": str(folder), "seed": options.seed}
+    files["val_file"] = str(candidates_file(options, "slab", "validation"))
+    run_task("infection", "train_classifier", {**files, "max_epochs": options.classifier_epochs, "resume": True})
+    run_task("infection", "judge", files)
+    for model in NETWORKS:
+        test = {"val_file": str(candidates_file(options, model, "test")), "output_dir": str(folder / f"test_{model}")}
+        run_task("infection", "judge", {**files, **test, "threshold_file": str(folder / "judgement.json")})
+
+
+def paint(options: argparse.Namespace) -> None:
+    """Copies of one real chest as a data set of its own; nobody trains on it."""
+    folder = options.folder / "painted"
+    if options.real_chest is None or (folder / "dataset.json").is_file():
+        return
+    image: Any = nib.as_closest_canonical(nib.load(options.real_chest))
+    hu, spacing_mm = np.asarray(image.dataobj, np.float32), tuple(spacing_of(image.affine))
+    lung = lung_mask(hu, spacing_mm)
+
+    def write_case(target: Path, index: int) -> dict[str, Any]:
+        rng = np.random.default_rng(options.seed + index)
+        least, most = PROPORTIONS
+        proportion = least * (most / least) ** ((index + 0.5) / options.copies)
+        painted, infected = paint_opacities(rng, hu, lung, spacing_mm, proportion)
+        name = f"painted_{index:02d}"
+        files = {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
+        save_volume(target / files["image"], np.rint(painted), image.affine, np.int16)
+        save_volume(target / files["label"], lung.astype(np.uint8) + infected, image.affine, np.uint8)
+        return {**files, "patient_id": "painted"}  # all copies are of one patient, who is in one list
+
+    about = {"name": "painted", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "lung", "2": "infection"}}
+    write_decathlon(folder, options.copies, write_case, about)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    for name, dataset, part in data_sets(options):
+        folder = options.folder / "scores" / name
+        for model in NETWORKS:
+            if not (folder / model / "cases.csv").is_file():
+                paths = {"dataset_dir": str(dataset), "output_dir": str(folder / model), "part": part}
+                baseline = {"hu_baseline": model == "slab", "reference_dir": str(options.folder / "data")}
+                both = {"model": model, "classifier_dir": str(options.folder / "classifier")}
+                run_task("infection", "evaluate", {**common(options, model), **paths, **baseline, **both})
+        write_scores(folder, rows_in(folder), {"data": name, "seed": options.seed})
+
+
+def data_sets(options: argparse.Namespace) -> list[tuple[str, Path, str]]:
+    """The name, folder and part of each set of test cases. A decathlon folder needs a training list; the painted one's
+    holds all there is."""
+    sets = [("phantoms", options.folder / "data", "test"), ("painted", options.folder / "painted", "training")]
+    return [entry for entry in sets if (entry[1] / "dataset.json").is_file()]
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    """The rows of both networks' evaluations, in the order of `METHODS`."""
+    rows = [row for model in NETWORKS for row in read_rows(folder / model / "cases.csv")]
+    return sorted(rows, key=lambda row: METHODS.index(row["method"]))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        words = ("case", "method")
+        return [
+            {key: value if key in words else float(value or "nan") for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def publish(options: argparse.Namespace) -> None:
+    MODELS.mkdir(parents=True, exist_ok=True)
+    parts = {"model.pt": "slab", "plane.pt": "plane", "classifier.pt": "classifier"}
+    for name, folder in parts.items():
+        state = torch.load(options.folder / folder / "model.pt", map_location="cpu", weights_only=True)
+        halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        torch.save(halved, MODELS / name)
+    shutil.copyfile(options.folder / "classifier" / "judgement.json", MODELS / "judgement.json")
+    shutil.copyfile(options.folder / "classifier" / "test_slab" / "roc.png", CARD.parent / "infection_roc.png")
+    tables: dict[str, Table] = {"classifier": judgement_table(options)}
+    cases = []
+    for name, _, _ in data_sets(options):
+        rows = rows_in(options.folder / "scores" / name)
+        cases += [{"data": name, **row} for row in rows]
+        tables |= {f"{name}_dice": dice_table(rows), f"{name}_proportion": agreement_table(rows)}
+        picture = options.folder / "scores" / name / "proportions.png"
+        shutil.copyfile(picture, CARD.parent / f"infection_proportions_{name}.png")
+    write_csv(MODELS / "cases.csv", cases, ("data", *CASE_COLUMNS))
+    write_json(MODELS / "record.json", record(options, cases))
+    fill_marks(CARD, tables)
+
+
+def dice_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The paper's first table: Dice over all patients and over the infected ones, and the classifier's gain."""
+    gains = paired_gains(rows)
+    shown = [
+        {**row, "infection_dice_of_the_infected": row["infection_dice"] if row["true_proportion"] else float("nan")}
+        for row in [*rows, *gains]
+    ]
+    return summary_table(shown, ("lung_dice", "infection_dice", "infection_dice_of_the_infected"))
+
+
+def paired_gains(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Patient by patient, Dice with the classifier less Dice without it."""
+    after, before = ({row["case"]: row for row in rows_of(rows, method)} for method in METHODS[:2])
+    names = ("lung_dice", "infection_dice")
+    return [
+        {**row, "method": GAIN, **{name: row[name] - before[case][name] for name in names}}
+        for case, row in after.items()
+    ]
+
+
+def judgement_table(options: argparse.Namespace) -> Table:
+    lines = []
+    for title, name in (("2.5D, validation", ""), ("2.5D, test", "test_slab"), ("2D, test", "test_plane")):
+        found = read_json(options.folder / "classifier" / name / "judgement.json")
+        area = Estimate(**found["auc"])
+        kept = [f"{found[f'{kind}_kept']} of {found[f'{kind}_candidates']}" for kind in ("true", "false")]
+        lines.append([title, f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]", *kept])
+    return Table(("Candidates of", "AUC", "True ones kept", "False ones kept"), lines, "lrrr")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def record(options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    scores = {}
+    for name in dict.fromkeys(row["data"] for row in cases):
+        rows = [row for row in cases if row["data"] == name]
+        scores[name] = {
+            method: {
+                **{key: value._asdict() for key, value in summarise(rows_of(rows, method), CASE_COLUMNS[2:4]).items()},
+                **agreement(rows_of(rows, method)),
+            }
+            for method in methods_of(rows)
+        }
+    return {
+        "command": "python scripts/make_infection.py --real_chest FILE",
+        "data": f"{options.cases} synthetic chests, seeds from {options.seed} on; FILE is only tested on",
+        "seed": options.seed,
+        "epochs": {"segmenters": options.epochs, "classifier": options.classifier_epochs},
+        "training": {name: last_line(options.folder / name) for name in (*NETWORKS, "classifier")},
+        "judgement": read_json(options.folder / "classifier" / "test_slab" / "judgement.json"),
+        "scores": scores,
+        "sha256": {path.name: sha256(path) for path in sorted(MODELS.glob("*.pt"))},
+        "machine": machine(),
+        "beyond2d_version": __version__,
+    }
+
+
+def last_line(folder: Path) -> dict[str, float]:
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
+    return {**rows[-1], "best": max(row["metric"] for row in rows)}
+
+
+STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "data": make_data,
+    "slab": train_slab,
+    "plane": train_plane,
+    "candidates": gather,
+    "classifier": train_classifier,
+    "paint": paint,
+    "evaluate": evaluate,
+    "publish": publish,
+}
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/infection"), help="for everything that is made")
+    parser.add_argument("--real_chest", type=Path, help="a chest CT with whole, mostly healthy lungs, to paint into")
+    parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
+    parser.add_argument("--cases", type=int, default=180, help="synthetic patients, four of six for training")
+    parser.add_argument("--copies", type=int, default=24, help="painted copies of the real chest")
+    parser.add_argument("--epochs", type=int, default=60, help="of each segmenter")
+    parser.add_argument("--classifier_epochs", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    for name in STEPS:
+        if name in options.steps:
+            STEPS[name](options)
+
+
+if __name__ == "__main__":
+    main()
