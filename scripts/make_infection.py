@@ -3,7 +3,7 @@
     data        180 synthetic chests on grids that differ from patient to patient
     slab        trains the 2.5D segmenter
     plane       trains the 2D segmenter
-    candidates  gathers what both mark in patients they have not learned from
+    candidates  gathers what the 2.5D segmenter marks in patients it has not learned from
     classifier  trains the classifier on these, and chooses its threshold on validation patients
     paint       paints opacities into a real chest CT, with exact masks (needs --real_chest)
     evaluate    scores everything on test patients, and on the painted copies where there are any
@@ -59,16 +59,16 @@ def make_data(options: argparse.Namespace) -> None:
 
 
 def train_slab(options: argparse.Namespace) -> None:
-    train(options, "slab")
+    train(options, "slab", options.epochs)
 
 
 def train_plane(options: argparse.Namespace) -> None:
-    train(options, "plane")
+    train(options, "plane", options.plane_epochs)
 
 
-def train(options: argparse.Namespace, model: str) -> None:
+def train(options: argparse.Namespace, model: str, epochs: int) -> None:
     print(f"training {model}")
-    overrides = {"model": model, "max_epochs": options.epochs, "resume": True, "seed": options.seed}
+    overrides = {"model": model, "max_epochs": epochs, "resume": True, "seed": options.seed}
     run_task("infection", "train", {**common(options, model), **overrides})
 
 
@@ -78,34 +78,26 @@ def common(options: argparse.Namespace, model: str) -> dict[str, Any]:
 
 
 def gather(options: argparse.Namespace) -> None:
-    """Of training patients that the segmenters did not learn from, and of validation and test patients."""
-    for model in NETWORKS:
-        for name, fold, part in (
-            ("training", 0, "validation"),
-            ("validation", None, "validation"),
-            ("test", None, "test"),
-        ):
-            file = candidates_file(options, model, name)
-            if not file.is_file():
-                chosen = {"model": model, "part": part, "fold": fold, "candidates_file": str(file)}
-                run_task("infection", "candidates", {**common(options, model), **chosen})
+    """Of training patients that the segmenter did not learn from, and of validation and test patients."""
+    for name, fold, part in (("training", 0, "validation"), ("validation", None, "validation"), ("test", None, "test")):
+        file = candidates_file(options, name)
+        if not file.is_file():
+            chosen = {"part": part, "fold": fold, "candidates_file": str(file)}
+            run_task("infection", "candidates", {**common(options, "slab"), **chosen})
 
 
-def candidates_file(options: argparse.Namespace, model: str, name: str) -> Path:
-    return Path(options.folder) / "candidates" / f"{model}_{name}.npz"
+def candidates_file(options: argparse.Namespace, name: str) -> Path:
+    return Path(options.folder) / "candidates" / f"slab_{name}.npz"
 
 
 def train_classifier(options: argparse.Namespace) -> None:
-    """On the candidates of both segmenters; its threshold is that of the 2.5D segmenter's masks."""
     folder = options.folder / "classifier"
-    both = [str(candidates_file(options, model, "training")) for model in NETWORKS]
-    files = {"train_file": both, "ckpt_dir": str(folder), "seed": options.seed}
-    files["val_file"] = str(candidates_file(options, "slab", "validation"))
+    files = {"train_file": str(candidates_file(options, "training")), "ckpt_dir": str(folder), "seed": options.seed}
+    files["val_file"] = str(candidates_file(options, "validation"))
     run_task("infection", "train_classifier", {**files, "max_epochs": options.classifier_epochs, "resume": True})
     run_task("infection", "judge", files)
-    for model in NETWORKS:
-        test = {"val_file": str(candidates_file(options, model, "test")), "output_dir": str(folder / f"test_{model}")}
-        run_task("infection", "judge", {**files, **test, "threshold_file": str(folder / "judgement.json")})
+    test = {"val_file": str(candidates_file(options, "test")), "output_dir": str(folder / "test")}
+    run_task("infection", "judge", {**files, **test, "threshold_file": str(folder / "judgement.json")})
 
 
 def paint(options: argparse.Namespace) -> None:
@@ -174,7 +166,7 @@ def publish(options: argparse.Namespace) -> None:
         halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
         torch.save(halved, MODELS / name)
     shutil.copyfile(options.folder / "classifier" / "judgement.json", MODELS / "judgement.json")
-    shutil.copyfile(options.folder / "classifier" / "test_slab" / "roc.png", CARD.parent / "infection_roc.png")
+    shutil.copyfile(options.folder / "classifier" / "test" / "roc.png", CARD.parent / "infection_roc.png")
     tables: dict[str, Table] = {"classifier": judgement_table(options)}
     cases = []
     for name, _, _ in data_sets(options):
@@ -210,7 +202,7 @@ def paired_gains(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def judgement_table(options: argparse.Namespace) -> Table:
     lines = []
-    for title, name in (("2.5D, validation", ""), ("2.5D, test", "test_slab"), ("2D, test", "test_plane")):
+    for title, name in (("validation patients", ""), ("test patients", "test")):
         found = read_json(options.folder / "classifier" / name / "judgement.json")
         area = Estimate(**found["auc"])
         kept = [f"{found[f'{kind}_kept']} of {found[f'{kind}_candidates']}" for kind in ("true", "false")]
@@ -238,9 +230,9 @@ def record(options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> dict
         "command": "python scripts/make_infection.py --real_chest FILE",
         "data": f"{options.cases} synthetic chests, seeds from {options.seed} on; FILE is only tested on",
         "seed": options.seed,
-        "epochs": {"segmenters": options.epochs, "classifier": options.classifier_epochs},
+        "epochs": {"slab": options.epochs, "plane": options.plane_epochs, "classifier": options.classifier_epochs},
         "training": {name: last_line(options.folder / name) for name in (*NETWORKS, "classifier")},
-        "judgement": read_json(options.folder / "classifier" / "test_slab" / "judgement.json"),
+        "judgement": read_json(options.folder / "classifier" / "test" / "judgement.json"),
         "scores": scores,
         "sha256": {path.name: sha256(path) for path in sorted(MODELS.glob("*.pt"))},
         "machine": machine(),
@@ -273,7 +265,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
     parser.add_argument("--cases", type=int, default=180, help="synthetic patients, four of six for training")
     parser.add_argument("--copies", type=int, default=24, help="painted copies of the real chest")
-    parser.add_argument("--epochs", type=int, default=60, help="of each segmenter")
+    parser.add_argument("--epochs", type=int, default=60, help="of the 2.5D segmenter")
+    parser.add_argument("--plane_epochs", type=int, default=40, help="of the 2D segmenter")
     parser.add_argument("--classifier_epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -3,6 +3,7 @@
 import csv
 import json
 from functools import partial
+from inspect import signature
 
 import bundles
 import nibabel as nib
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import new_network
 
+from beyond2d.inferers import CandidateRejection
 from beyond2d.readers import read_candidates, read_threshold
 from beyond2d.report.infection import INFECTION_FILES
 from beyond2d.workflow import MODELS, home
@@ -60,11 +62,7 @@ def test_train_and_inference_describe_the_same_network_and_images():
 
 
 def test_patches_are_cut_alike_for_training_and_inference():
-    from inspect import signature
-
-    from beyond2d.inferers import RejectingInferer
-
-    defaults = signature(RejectingInferer).parameters
+    defaults = signature(CandidateRejection).parameters
     gathered = raw("candidates.yaml")
     assert gathered["margin"] == defaults["margin"].default
     # Training crops patches out of larger ones; inference makes them as large, and crops their middle.

@@ -11,7 +11,14 @@ from monai.data import MetaTensor
 from torch import nn
 
 from beyond2d.checks import InputError
-from beyond2d.inferers import EstimatesInferer, RejectingInferer, estimate_names, patches_of, scores_of
+from beyond2d.inferers import (
+    CandidateRejection,
+    EstimatesInferer,
+    RejectingInferer,
+    estimate_names,
+    patches_of,
+    scores_of,
+)
 from beyond2d.transforms import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 
 
@@ -47,7 +54,7 @@ def always(shares):
 
 def test_a_rejected_candidate_becomes_healthy_lung():
     image, shares = prediction_of_two()
-    found = RejectingInferer(always(shares), BrightPatches(), threshold=0.5)(image, None)
+    found = CandidateRejection(BrightPatches(), threshold=0.5)(image, shares)
     expected = shares.clone()
     expected[0, 1, 14:20, 14:20, 1], expected[0, 2, 14:20, 14:20, 1] = 1.0, 0.0
     torch.testing.assert_close(found, expected)
@@ -57,29 +64,29 @@ def test_a_rejected_candidate_becomes_healthy_lung():
 @pytest.mark.parametrize(("threshold", "left"), [(0.0, 2), (0.5, 1), (1.1, 0)])
 def test_the_threshold_decides_how_many_stay(threshold, left):
     image, shares = prediction_of_two()
-    found = RejectingInferer(always(shares), BrightPatches(), threshold=threshold)(image, None)
+    found = CandidateRejection(BrightPatches(), threshold=threshold)(image, shares)
     assert int((found.argmax(dim=1) == 2).sum()) == left * 36
 
 
-def test_the_original_is_kept_where_it_is_asked_for():
+def test_the_original_stands_behind_what_is_left():
     image, shares = prediction_of_two()
-    found = RejectingInferer(always(shares), BrightPatches(), threshold=1.1, keep_original=True)(image, None)
+    found = RejectingInferer(always(shares), CandidateRejection(BrightPatches(), threshold=1.1))(image, None)
     assert found.shape[1] == 6
     torch.testing.assert_close(found[:, 3:], shares)
     assert float(found[:, 2].max()) == 0
 
 
-def test_without_a_classifier_or_a_candidate_nothing_changes():
+def test_without_a_rejection_or_a_candidate_nothing_changes():
     image, shares = prediction_of_two()
     torch.testing.assert_close(RejectingInferer(always(shares))(image, None), shares)
     empty = torch.stack([torch.ones(1, 8, 8, 2), torch.zeros(1, 8, 8, 2), torch.zeros(1, 8, 8, 2)], dim=1)
-    found = RejectingInferer(always(empty), BrightPatches(), threshold=1.1)(image[..., :8, :8, :2], None)
+    found = CandidateRejection(BrightPatches(), threshold=1.1)(image[..., :8, :8, :2], empty)
     torch.testing.assert_close(found, empty)
 
 
 def test_another_number_of_classes_is_refused():
     with pytest.raises(InputError, match="expected probabilities of 3 classes"):
-        RejectingInferer(always(torch.zeros(1, 2, 4, 4, 4)))(torch.zeros(1, 1, 4, 4, 4), None)
+        CandidateRejection(BrightPatches())(torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4))
 
 
 def test_scores_do_not_depend_on_the_batch():
@@ -121,6 +128,9 @@ def test_estimates_are_of_the_volume_and_its_mirror_image():
     assert (plain[:, 3:] == 1).all()
     torch.testing.assert_close(mirrored, plain.flip(1))
     torch.testing.assert_close(found[:, 5:], found[:, 3:5])
+    healed = EstimatesInferer(simple, finish=lambda inputs, shares: shares.flip(1))(volume, Sided())
+    assert not (healed[:, 3:] == 2).any()
+    torch.testing.assert_close(healed[:, :3], found[:, :3].flip(1))
     names = estimate_names("slab", ["other"])
     assert names == ["slab", "slab, mirrored", "other", "other, mirrored"]
 
@@ -176,6 +186,6 @@ def test_hounsfield_units_pass_and_are_mended():
     ids=["no intercept", "MR", "unsigned", "scaled", "intercept twice"],
 )
 def test_what_is_not_in_hounsfield_units_is_refused(volume, complaint):
-    with pytest.raises(InputError, match="scan.nii.gz: expected a CT in HU, with air near -1000 and water") as error:
+    with pytest.raises(InputError, match=r"scan\.nii\.gz: expected a CT in HU, with air near -1000 and water") as error:
         HounsfieldUnitsd("image")({"image": volume})
     assert complaint in str(error.value)

@@ -89,8 +89,8 @@ def body_mask(hu: np.ndarray, spacing_mm: Spacing) -> Mask:
 def lung_mask(hu: np.ndarray, spacing_mm: Spacing, threshold: float = LUNG_HU) -> Mask:
     """Both lungs of a CT (X, Y, Z): vessels and enclosed opacities included, windpipe and main bronchi not.
 
-    A lung is gas below `threshold` in HU within the body that is too dense for bowel gas. Its border is closed over gaps
-    of up to 20 mm, so that vessels and small opacities at the pleura belong to it; an opacity that takes away a
+    A lung is gas below `threshold` in HU within the body that is too dense for bowel gas. Its border is closed over
+    gaps of up to 20 mm, so that vessels and small opacities at the pleura belong to it; an opacity that takes away a
     whole side of a lung does not. Without a lung the mask is empty.
     """
     return next(lung_masks(hu, spacing_mm, [check_number(threshold, "threshold")]))

@@ -92,7 +92,7 @@ def _check_weights(parser: ConfigParser) -> None:
 
     Beside `load_path` of `network_def` a config may have further `<name>_load_path` of `<name>_def`.
     """
-    content: dict[str, Any] = parser.get(default={})  # type: ignore[assignment]
+    content: dict[str, Any] = parser.get(default={})
     for key in sorted((key for key in content if key.endswith("load_path")), key=len):
         name = key.removesuffix("load_path") or "network_"
         path = parser.get_parsed_content(key)

@@ -19,36 +19,30 @@ from .reach import device_of
 HEALTHY, INFECTED = 1, 2  # channels
 
 
-class RejectingInferer(Inferer):
-    """Takes from a prediction of lungs what a classifier holds to be no infection, and calls it healthy lung.
+class CandidateRejection:
+    """Calls healthy lung what a classifier holds to be no infection.
 
     Candidates are the connected regions of each axial slice in which the infection is the most probable class. One
     whose score is below the threshold loses all of its probability to the healthy lung.
 
     Args:
-        inferer: predicts probabilities (B, 3, X, Y, Z) of background, healthy and infected lung.
-        classifier: takes patches (N, 2, P, P) of image and region, gives logits (N, 1); None rejects nothing.
+        classifier: takes patches (N, 2, P, P) of image and region, gives logits (N, 1).
         threshold: of the score, which is 0 to 1; a candidate at or above it stays.
         patch_size: pixels of a patch.
         crop_size: pixels of its middle that the classifier is given; what training crops at random.
         margin: voxels around a candidate that its patch shows.
         batch_size: patches that the classifier is given at a time.
-        keep_original: give the unchanged probabilities as well, as three more channels.
     """
 
     def __init__(
         self,
-        inferer: Inferer,
-        classifier: nn.Module | None = None,
+        classifier: nn.Module,
         threshold: float = 0.5,
         patch_size: int = 72,
         crop_size: int = 64,
         margin: int = 8,
         batch_size: int = 64,
-        keep_original: bool = False,
     ) -> None:
-        self.keep_original = keep_original
-        self.inferer = inferer
         self.classifier = classifier
         self.threshold = check_number(threshold, "threshold")
         self.patch_size = check_count(patch_size, 1, "patch_size")
@@ -56,20 +50,18 @@ class RejectingInferer(Inferer):
         self.margin = check_count(margin, 0, "margin")
         self.batch_size = check_count(batch_size, 1, "batch_size")
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Predicts images (B, 1, X, Y, Z); gives probabilities (B, 3, X, Y, Z), with the original (B, 6, X, Y, Z)."""
-        shares = self.inferer(inputs, network, *args, **kwargs)
+    def __call__(self, images: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Of images (B, 1, X, Y, Z) and probabilities (B, 3, X, Y, Z) of background, healthy and infected lung the
+        probabilities that are left."""
         if shares.ndim != 5 or shares.shape[1] != INFECTED + 1:
-            raise InputError(f"inferer: expected probabilities of 3 classes, got the shape {tuple(shares.shape)}")
-        original = [shares.clone()] if self.keep_original else []
-        if self.classifier is not None:
-            for image, share in zip(inputs, shares, strict=True):
-                self._reject(image, share)
-        return torch.cat([shares, *original], dim=1) if original else shares
+            raise InputError(f"shares: expected probabilities of 3 classes, got the shape {tuple(shares.shape)}")
+        left = shares.clone()
+        for image, share in zip(images, left, strict=True):
+            self._reject(image, share)
+        return left
 
     def _reject(self, image: torch.Tensor, shares: torch.Tensor) -> None:
         """Change the probabilities (3, X, Y, Z) of one image (1, X, Y, Z) in place."""
-        assert self.classifier is not None
         candidates = candidates_of(infected(shares))
         if not candidates.regions:
             return
@@ -80,6 +72,24 @@ class RejectingInferer(Inferer):
         false = torch.from_numpy(is_rejected[candidates.labels]).to(shares.device)
         shares[HEALTHY] += shares[INFECTED] * false
         shares[INFECTED] *= ~false
+
+
+class RejectingInferer(Inferer):
+    """Takes false candidates from another inferer's prediction, and gives what it was as well.
+
+    Args:
+        inferer: predicts probabilities (B, 3, X, Y, Z) of background, healthy and infected lung.
+        rejection: of false candidates; None gives the prediction alone.
+    """
+
+    def __init__(self, inferer: Inferer, rejection: CandidateRejection | None = None) -> None:
+        self.inferer = inferer
+        self.rejection = rejection
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Of images (B, 1, X, Y, Z) the probabilities after and, behind them, before: (B, 6, X, Y, Z)."""
+        shares = self.inferer(inputs, network, *args, **kwargs)
+        return shares if self.rejection is None else torch.cat([self.rejection(inputs, shares), shares], dim=1)
 
 
 def infected(shares: torch.Tensor) -> NDArray[np.bool_]:

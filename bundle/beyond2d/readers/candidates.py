@@ -23,9 +23,7 @@ def read_candidates(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f"{path}: expected candidates, there is no such file"
-        )
+        raise InputError(f"{path}: expected candidates, there is no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {key: archive[key] for key in KEYS}

@@ -22,6 +22,9 @@ _TITLES = {
     "nsd": "NSD",
     "hd95_mm": "HD95 (mm)",
     "num_views": "Views",
+    "lung_dice": "Lung Dice",
+    "infection_dice": "Infection Dice",
+    "infection_dice_of_the_infected": "… of infected patients",
 }
 _DECIMALS = {"mse": 4, "mae": 4, "pixel_accuracy": 4, "betti0_error": 1, "hd95_mm": 1}
 
