@@ -130,6 +130,19 @@ def test_a_patch_of_its_own_size_is_a_crop_with_repeated_edges(margin):
         np.testing.assert_allclose(patch, [image[box], inside[box]], atol=1e-5)
 
 
+def test_a_patch_shows_the_neighbouring_slices_and_how_sure_the_region_is():
+    volume, shares = RNG.normal(size=SPECKLED.shape), RNG.uniform(size=SPECKLED.shape)
+    labels, regions = candidates_of(SPECKLED, 3)
+    inside = [region for region in regions if region.side <= min(volume.shape[:2])]
+    assert inside
+    for region in inside:
+        patch = patch_of(volume, labels, region, region.side, num_slices=3, shares=shares)
+        box = tuple(slice(start, start + region.side) for start in region.corner)
+        heights = np.clip(region.slice_index + np.array([-1, 0, 1]), 0, volume.shape[2] - 1)
+        sure = np.where(labels[(*box, region.slice_index)] == region.number, shares[(*box, region.slice_index)], 0)
+        np.testing.assert_allclose(patch, [*(volume[(*box, height)] for height in heights), sure], atol=1e-5)
+
+
 def test_a_patch_keeps_what_lies_where():
     """A ramp along X stays a ramp along the patch's first axis; only the candidate's own region is marked."""
     volume = np.broadcast_to(np.arange(40.0)[:, None, None], (40, 40, 2)).astype(np.float32)

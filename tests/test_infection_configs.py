@@ -50,7 +50,7 @@ def test_no_property_is_missing(task, chests, lung_models, candidates, tmp_path)
 
 def test_train_and_inference_describe_the_same_network_and_images():
     training, inference = raw("train.yaml"), raw("inference.yaml")
-    for key in ("network_def", "network", "intensity", "window_hu", "spacing_mm", "num_slices", "model", "seed"):
+    for key in ("network_def", "network", "loading", "intensity", "window_hu", "spacing_mm", "num_slices", "model"):
         assert training[key] == inference[key], key
     plane = {**inference["network_def"], "in_channels": 1, "out_channels": 3}
     assert inference["plane_def"] == plane
@@ -102,7 +102,7 @@ def candidates(tmp_path_factory):
     files = {"train_file": folder / "training.npz", "val_file": folder / "validation.npz"}
     for path in files.values():
         is_true, areas = np.arange(24) % 2 == 0, rng.integers(5, 50, 24)
-        patches = rng.integers(0, 120, (24, 2, 72, 72)) + 100 * is_true[:, None, None, None]
+        patches = rng.integers(0, 120, (24, 4, 72, 72)) + 100 * is_true[:, None, None, None]
         known = {
             "patches": patches.astype(np.uint8),
             "is_true": is_true,
@@ -120,13 +120,13 @@ def test_candidates_are_those_of_the_cases_held_out(chests, lung_models, tmp_pat
     for fold, file in enumerate(files):
         open_config("candidates", candidates_file=str(file), fold=fold, num_folds=3, **common).run()
     content = read_candidates(files[0])
-    assert content["patches"].shape[1:] == (2, 72, 72)
+    assert content["patches"].shape[1:] == (4, 72, 72)
     assert len(content["cases"]) == len(content["total_true"]) == 2
     assert set(content["cases"]).isdisjoint(read_candidates(files[1])["cases"])
     assert (content["true_voxels"] <= content["areas"]).all()
     assert (content["is_true"] == (content["true_voxels"] >= content["areas"] / 2)).all()
     assert set(content["patients"]) <= {0, 1}
-    assert content["patches"][:, 1].reshape(len(content["areas"]), -1).max(axis=1).min() > 0
+    assert content["patches"][:, 3].reshape(len(content["areas"]), -1).max(axis=1).min() > 0
 
 
 def test_a_classifier_is_trained_and_judged(candidates, tmp_path):

@@ -159,7 +159,7 @@ def test_the_volumetric_unet_puts_each_levels_map_beside_what_comes_up_to_it():
 RESNET_18 = 11_689_512
 
 
-@pytest.mark.parametrize("in_channels", [1, 2])
+@pytest.mark.parametrize("in_channels", [2, 4])
 def test_parameters_of_the_patch_classifier_are_resnets_but_for_its_ends(in_channels):
     first, last = (in_channels - 3) * 64 * 7 * 7, (512 + 1) * (256 - 1000)
     linear = (256 + 1) * 128 + (128 + 1) * 64 + 64 + 1
@@ -171,11 +171,11 @@ def test_parameters_of_the_patch_classifier_are_resnets_but_for_its_ends(in_chan
 def test_the_patch_classifier_gives_one_logit_a_patch_whatever_its_size():
     network = PatchClassifier().eval()
     with torch.no_grad():
-        patches = torch.randn(3, 2, 48, 48)
+        patches = torch.randn(3, 4, 48, 48)
         logits = network(patches)
         assert logits.shape == (3, 1)
         torch.testing.assert_close(network(patches[1:2]), logits[1:2], rtol=1e-4, atol=1e-5)
-        assert network(torch.randn(1, 2, 31, 31)).shape == (1, 1)
+        assert network(torch.randn(1, 4, 31, 31)).shape == (1, 1)
 
 
 def test_the_patch_classifier_halves_the_patch_five_times_and_drops_features_between_linear_layers():
@@ -183,7 +183,7 @@ def test_the_patch_classifier_halves_the_patch_five_times_and_drops_features_bet
     sizes = []
     network[0].layer4.register_forward_hook(lambda layer, inputs, output: sizes.append(tuple(output.shape)))
     with torch.no_grad():
-        network(torch.zeros(1, 2, 64, 64))
+        network(torch.zeros(1, 4, 64, 64))
     assert sizes == [(1, 512, 2, 2)]
     _, *head = network
     assert [type(layer) for layer in head] == [nn.ReLU, nn.Dropout, nn.Linear] * 3
@@ -194,7 +194,7 @@ def test_the_patch_classifier_halves_the_patch_five_times_and_drops_features_bet
 def test_the_patch_classifier_learns_a_batch_by_heart():
     torch.manual_seed(0)
     network = PatchClassifier(dropout=0.0)
-    patches, truths = torch.randn(6, 2, 32, 32), torch.tensor([[0.0], [1.0]] * 3)
+    patches, truths = torch.randn(6, 4, 32, 32), torch.tensor([[0.0], [1.0]] * 3)
     steps = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(15):
         steps.zero_grad()

@@ -17,8 +17,13 @@ COMMANDS = [
     line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
 ]
 COMMANDS = [line for line in COMMANDS if line]
-TASK_OF = {"train": "train", "evaluate": "evaluate", "reconstruct": "infer", "project": "infer", "segment": "infer", "quantify": "infer"}
-SYSTEM_OF = {"reconstruct": "reconstruction", "project": "reconstruction", "segment": "segmentation", "quantify": "infection"}
+SYSTEM_OF = {
+    "reconstruct": "reconstruction",
+    "project": "reconstruction",
+    "segment": "segmentation",
+    "quantify": "infection",
+}
+TASK_OF = {"train": "train", "evaluate": "evaluate", **dict.fromkeys(SYSTEM_OF, "infer")}
 
 
 def known_keys(words):

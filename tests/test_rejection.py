@@ -23,7 +23,7 @@ from beyond2d.transforms import HounsfieldUnitsd, SplitEstimatesd, SplitPredicti
 
 
 class BrightPatches(nn.Module):
-    """Believes in candidates on a bright ground: the mean of the image in the region's middle, as a logit."""
+    """Believes in candidates on a bright ground: the image in the region's middle, as a logit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class BrightPatches(nn.Module):
 
     def forward(self, patches):
         middle = patches.shape[-1] // 2
-        return 20 * (patches[:, :1, middle, middle] - 0.5) + self.bias
+        return 20 * (patches[:, 1:2, middle, middle] - 0.5) + self.bias
 
 
 def prediction_of_two(size=24):
@@ -94,8 +94,9 @@ def test_scores_do_not_depend_on_the_batch():
 
     image, shares = prediction_of_two()
     candidates = candidates_of((shares[0].argmax(dim=0) == 2).numpy())
-    patches = patches_of(image[0, 0].numpy(), candidates, size=16, margin=2)
-    assert patches.shape == (2, 2, 16, 16)
+    patches = patches_of(image[0, 0], shares[0, 2], candidates, size=16, margin=2)
+    assert patches.shape == (2, 4, 16, 16)
+    np.testing.assert_allclose(patches[:, 3, 8, 8], 0.9, atol=1e-6)  # how sure the segmenter is
     assert patches.min() >= 0
     assert patches.max() <= 1
     scores = [scores_of(BrightPatches(), patches, batch_size) for batch_size in (1, 2, 64)]

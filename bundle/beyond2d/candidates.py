@@ -94,12 +94,20 @@ def truth_of(candidates: Candidates, truth: NDArray[Any], share: float = 0.5) ->
 
 
 def patch_of(
-    volume: NDArray[Any], labels: NDArray[np.int32], candidate: Candidate, size: int = 64, margin: int = 0
+    volume: NDArray[Any],
+    labels: NDArray[np.int32],
+    candidate: Candidate,
+    size: int = 64,
+    margin: int = 0,
+    num_slices: int = 1,
+    shares: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
-    """A candidate's square and `margin` voxels around it as a patch (2, X, Y), X = Y = `size`.
+    """A candidate's square and `margin` voxels around it as a patch (num_slices + 1, X, Y), X = Y = `size`.
 
-    Channels are the image and the region, whose share of each pixel is 0 to 1. `volume` and `labels` are (X, Y, Z);
-    beyond the slice both go on with their edge. The resizing is linear, and smooth where it shrinks.
+    Channels are the image in an odd number of neighbouring slices, from low Z to high, and the region, whose share of
+    each pixel is 0 to 1, times `shares` where they are given: how sure it is, voxel by voxel. `volume`, `labels` and
+    `shares` are (X, Y, Z); beyond its ends the volume goes on with its edge. The resizing is linear, and smooth where
+    it shrinks.
     """
     check_count(size, 1, "size")
     check_count(margin, 0, "margin")
@@ -108,8 +116,11 @@ def patch_of(
     columns, rows = (
         np.clip(start + wanted, 0, length - 1) for start, length in zip(candidate.corner, volume.shape, strict=False)
     )
-    square = (columns[:, None], rows, candidate.slice_index)
-    channels = volume[square], labels[square] == candidate.number
+    reach = check_count(num_slices, 1, "num_slices") // 2
+    heights = np.clip(candidate.slice_index + np.arange(-reach, reach + 1), 0, volume.shape[2] - 1)
+    square = columns[:, None], rows, candidate.slice_index
+    region = (labels[square] == candidate.number) * (1 if shares is None else shares[square])
+    channels = [*(volume[columns[:, None], rows, height] for height in heights), region]
     return np.stack([_resized(channel.astype(np.float32), size) for channel in channels])
 
 

@@ -115,14 +115,14 @@ class PatchClassifier(nn.Sequential):
     The ResNet is the two-dimensional one of He et al. 2016 with 256 features for its classes; the linear layers bring
     them to 128, 64 and one number, each behind a ReLU and dropout.
 
-    Input is (N, C, P, P), by default the image and the region's mask; output (N, 1), the logits of being real.
+    Input is (N, C, P, P), by default three slices of an image and the region; output (N, 1), the logits of being real.
 
     Args:
         in_channels: of a patch.
         dropout: share of the features that a training leaves out before each linear layer.
     """
 
-    def __init__(self, in_channels: int = 2, dropout: float = 0.5) -> None:
+    def __init__(self, in_channels: int = 4, dropout: float = 0.5) -> None:
         # MONAI's defaults, made for volumes, keep the full resolution and add a bias to each shortcut.
         classic: dict[str, Any] = {"spatial_dims": 2, "conv1_t_stride": 2, "bias_downsample": False}
         super().__init__(

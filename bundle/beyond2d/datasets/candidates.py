@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from ..candidates import candidates_of, true_voxels, truth_of
 from ..checks import IGNORED
-from ..inferers import INFECTED, as_array, infected, patches_of
+from ..inferers import INFECTED, infected, patches_of
 from ..readers import case_name
 from ..writers import whole_file
 
@@ -47,9 +47,9 @@ class CollectCandidates:
 
     def _note(self, image: torch.Tensor, shares: torch.Tensor, label: torch.Tensor) -> None:
         candidates = candidates_of(infected(shares))
-        numbers = as_array(label[0])
+        numbers = label[0].as_subclass(torch.Tensor).cpu().numpy()
         truth = numbers == INFECTED
-        patches = patches_of(as_array(image[0]), candidates, self.patch_size, self.margin)
+        patches = patches_of(image[0], shares[INFECTED], candidates, self.patch_size, self.margin)
         known = {
             "patches": np.rint(patches * 255).astype(np.uint8),
             "is_true": truth_of(candidates, truth),

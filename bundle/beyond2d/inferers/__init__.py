@@ -10,7 +10,7 @@ from __future__ import annotations
 from .estimates import EstimatesInferer, estimate_names
 from .exact_tiles import ExactTileInferer
 from .reach import derive_reach
-from .rejection import INFECTED, CandidateRejection, RejectingInferer, as_array, infected, patches_of, scores_of
+from .rejection import INFECTED, CandidateRejection, RejectingInferer, infected, patches_of, scores_of
 from .slabs import OneSlabInferer, SlabInferer, as_slices, as_volume
 from .wrappers import MirrorInferer, MixedPrecisionInferer
 
@@ -24,7 +24,6 @@ __all__ = [
     "OneSlabInferer",
     "RejectingInferer",
     "SlabInferer",
-    "as_array",
     "as_slices",
     "as_volume",
     "derive_reach",

@@ -17,6 +17,7 @@ from ..checks import InputError, check_count, check_number
 from .reach import device_of
 
 HEALTHY, INFECTED = 1, 2  # channels
+NUM_SLICES = 3  # of a patch
 
 
 class CandidateRejection:
@@ -26,7 +27,7 @@ class CandidateRejection:
     whose score is below the threshold loses all of its probability to the healthy lung.
 
     Args:
-        classifier: takes patches (N, 2, P, P) of image and region, gives logits (N, 1).
+        classifier: takes patches (N, 4, P, P) of image and region (see `patches_of`), gives logits (N, 1).
         threshold: of the score, which is 0 to 1; a candidate at or above it stays.
         patch_size: pixels of a patch.
         crop_size: pixels of its middle that the classifier is given; what training crops at random.
@@ -65,7 +66,7 @@ class CandidateRejection:
         candidates = candidates_of(infected(shares))
         if not candidates.regions:
             return
-        patches = patches_of(as_array(image[0]), candidates, self.patch_size, self.margin)
+        patches = patches_of(image[0], shares[INFECTED], candidates, self.patch_size, self.margin)
         middles = np.stack([np.asarray(self.crop(patch)) for patch in patches])
         scores = scores_of(self.classifier, middles, self.batch_size)
         is_rejected = np.concatenate([[False], scores < self.threshold])
@@ -97,26 +98,30 @@ def infected(shares: torch.Tensor) -> NDArray[np.bool_]:
     return np.asarray((shares.as_subclass(torch.Tensor).argmax(dim=0) == INFECTED).cpu().numpy())
 
 
-def as_array(image: torch.Tensor) -> NDArray[np.float32]:
-    """An image (X, Y, Z) as candidates are cut from it."""
-    return np.asarray(image.as_subclass(torch.Tensor).float().cpu().numpy())
+def patches_of(
+    image: torch.Tensor, shares: torch.Tensor, candidates: Candidates, size: int, margin: int
+) -> NDArray[np.float32]:
+    """The patch of every candidate of an image (X, Y, Z) of 0..255, as the classifier sees it: (N, 4, P, P).
 
-
-def patches_of(image: NDArray[Any], candidates: Candidates, size: int, margin: int) -> NDArray[np.float32]:
-    """The patch of every candidate of an image (X, Y, Z) of 0..255, as the classifier sees it: (N, 2, P, P).
-
-    Both channels are 0 to 1.
+    Channels are three neighbouring slices of the image, and the region with the probability (X, Y, Z) that the
+    segmenter gives to its infection; all are 0 to 1.
     """
-    patches = [patch_of(image, candidates.labels, region, size, margin) for region in candidates.regions]
-    stacked = np.stack(patches) if patches else np.zeros((0, 2, size, size), np.float32)
-    stacked[:, 0] /= 255
-    return stacked
+    volume, sure = _array(image) / 255, _array(shares)
+    patches = [
+        patch_of(volume, candidates.labels, region, size, margin, NUM_SLICES, sure) for region in candidates.regions
+    ]
+    return np.stack(patches) if patches else np.zeros((0, NUM_SLICES + 1, size, size), np.float32)
 
 
 def scores_of(classifier: nn.Module, patches: NDArray[np.float32], batch_size: int = 64) -> NDArray[np.float64]:
-    """How sure a classifier is, 0 to 1, that patches (N, 2, P, P) show what they were marked as: (N,)."""
+    """How sure a classifier is, 0 to 1, that patches (N, C, P, P) show what they were marked as: (N,)."""
     classifier.eval()
     device = device_of(classifier)
-    with torch.no_grad():
+    # In full precision, as it was trained and as its threshold was chosen.
+    with torch.no_grad(), torch.autocast(device.type if device else "cpu", enabled=False):
         logits = [classifier(part.to(device))[:, 0] for part in torch.from_numpy(patches).split(batch_size)]
     return torch.cat([*logits, torch.zeros(0, device=device)]).float().sigmoid().double().cpu().numpy()
+
+
+def _array(volume: torch.Tensor) -> NDArray[np.float32]:
+    return np.asarray(volume.as_subclass(torch.Tensor).float().cpu().numpy())

@@ -18,7 +18,7 @@ KEYS = ("patches", "is_true", "areas", "true_voxels", "patients", "total_true", 
 def read_candidates(path: str | Path) -> dict[str, np.ndarray]:
     """All that a file of `datasets.CollectCandidates` holds of n candidates in p cases.
 
-    "patches" (n, 2, P, P) of 0..255, "is_true", "areas", "true_voxels" and "patients" (n,), indices into "total_true"
+    "patches" (n, C, P, P) of 0..255, "is_true", "areas", "true_voxels" and "patients" (n,), indices into "total_true"
     and "cases" (p,).
     """
     path = Path(path)
@@ -33,7 +33,7 @@ def read_candidates(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def candidate_items(paths: str | Iterable[str]) -> list[dict[str, Any]]:
-    """The candidates of one or more files as items: "image" (2, P, P) and "label" (1,), both 0..1 in float32."""
+    """The candidates of one or more files as items: "image" (C, P, P) and "label" (1,), both 0..1 in float32."""
     files = [paths] if isinstance(paths, str) else paths
     items = []
     for content in map(read_candidates, files):
