@@ -267,7 +267,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--copies", type=int, default=24, help="painted copies of the real chest")
     parser.add_argument("--epochs", type=int, default=60, help="of the 2.5D segmenter")
     parser.add_argument("--plane_epochs", type=int, default=40, help="of the 2D segmenter")
-    parser.add_argument("--classifier_epochs", type=int, default=15)
+    parser.add_argument("--classifier_epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -124,7 +124,7 @@ def test_candidates_are_those_of_the_cases_held_out(chests, lung_models, tmp_pat
     assert len(content["cases"]) == len(content["total_true"]) == 2
     assert set(content["cases"]).isdisjoint(read_candidates(files[1])["cases"])
     assert (content["true_voxels"] <= content["areas"]).all()
-    assert (content["is_true"] == (content["true_voxels"] >= content["areas"] / 2)).all()
+    assert (content["is_true"] == (content["true_voxels"] >= content["areas"] / 4)).all()
     assert set(content["patients"]) <= {0, 1}
     assert content["patches"][:, 3].reshape(len(content["areas"]), -1).max(axis=1).min() > 0
 

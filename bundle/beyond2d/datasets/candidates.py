@@ -26,9 +26,11 @@ class CollectCandidates:
         path: of the .npz file.
         patch_size: pixels of a patch; training crops smaller ones out of it at random.
         margin: voxels around a candidate that its patch shows.
+        true_share: a candidate is true if so much of it is infected.
     """
 
-    def __init__(self, path: str, patch_size: int, margin: int) -> None:
+    def __init__(self, path: str, patch_size: int, margin: int, true_share: float = 0.25) -> None:
+        self.true_share = true_share
         self.path = Path(path)
         self.patch_size = patch_size
         self.margin = margin
@@ -52,7 +54,7 @@ class CollectCandidates:
         patches = patches_of(image[0], shares[INFECTED], candidates, self.patch_size, self.margin)
         known = {
             "patches": np.rint(patches * 255).astype(np.uint8),
-            "is_true": truth_of(candidates, truth),
+            "is_true": truth_of(candidates, truth, self.true_share),
             "areas": np.array([region.area for region in candidates.regions], np.int64),
             "true_voxels": true_voxels(candidates, truth),
             "patients": np.full(len(candidates.regions), len(self.cases), np.int64),
