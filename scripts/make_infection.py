@@ -181,13 +181,24 @@ def publish(options: argparse.Namespace) -> None:
 
 
 def dice_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The paper's first table: Dice over all patients and over the infected ones, and the classifier's gain."""
-    gains = paired_gains(rows)
+    """The paper's first table: Dice over all patients, over the infected, and over those with more than a little of
+    it; and the classifier's gain."""
     shown = [
-        {**row, "infection_dice_of_the_infected": row["infection_dice"] if row["true_proportion"] else float("nan")}
-        for row in [*rows, *gains]
+        {
+            **row,
+            "infection_dice_of_the_infected": only_from(row, 1e-9),
+            "infection_dice_from_2_percent": only_from(row, 0.02),
+        }
+        for row in [*rows, *paired_gains(rows)]
     ]
-    return summary_table(shown, ("lung_dice", "infection_dice", "infection_dice_of_the_infected"))
+    return summary_table(
+        shown, ("lung_dice", "infection_dice", "infection_dice_of_the_infected", "infection_dice_from_2_percent")
+    )
+
+
+def only_from(row: Mapping[str, Any], proportion: float) -> float:
+    """The Dice of the infection where so much is infected, else NaN, which no mean counts."""
+    return float(row["infection_dice"]) if row["true_proportion"] >= proportion else float("nan")
 
 
 def paired_gains(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -204,10 +215,13 @@ def judgement_table(options: argparse.Namespace) -> Table:
     lines = []
     for title, name in (("validation patients", ""), ("test patients", "test")):
         found = read_json(options.folder / "classifier" / name / "judgement.json")
-        area = Estimate(**found["auc"])
+        area, gain = (Estimate(**found[name]) for name in ("auc", "gain"))
         kept = [f"{found[f'{kind}_kept']} of {found[f'{kind}_candidates']}" for kind in ("true", "false")]
-        lines.append([title, f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]", *kept])
-    return Table(("Candidates of", "AUC", "True ones kept", "False ones kept"), lines, "lrrr")
+        figures = [f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" for figure in (area, gain)]
+        dices = f"{found['mean_dice_before']:.3f}, {found['mean_dice_after']:.3f}"
+        lines.append([title, figures[0], *kept, dices, figures[1]])
+    header = ("Candidates of", "AUC", "True ones kept", "False ones kept", "Dice before, after", "Gain")
+    return Table(header, lines, "lrrrrr")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def test_the_threshold_that_parts_them_is_found_and_can_be_given():
     assert judgement["auc"]["value"] == 1
     assert (judgement["true_kept"], judgement["false_kept"]) == (1, 0)
     assert judgement["mean_dice_after"] > judgement["mean_dice_before"]
+    assert judgement["gain"]["value"] == pytest.approx(judgement["mean_dice_after"] - judgement["mean_dice_before"])
+    assert judgement["gain"]["low"] <= judgement["gain"]["value"] <= judgement["gain"]["high"]
     given = judge(np.array([0.9, 0.4, 0.2]), CANDIDATES, threshold=0.3)
     assert (given["threshold"], given["false_kept"]) == (0.3, 1)
     with pytest.raises(InputError, match="scores must be one a candidate, 3, got 2"):

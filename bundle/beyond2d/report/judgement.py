@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..agreement import auc, best_dice_threshold, roc
 from ..checks import InputError
+from ..metrics import bootstrap_interval
 from ..readers import read_candidates, read_threshold
 from ..writers import staged_folder, write_json
 from .curves import curves_picture
@@ -65,7 +66,7 @@ class JudgeCandidates:
 def judge(
     scores: NDArray[np.float64], candidates: Mapping[str, np.ndarray], threshold: float | None = None
 ) -> dict[str, Any]:
-    """AUC over patients, a threshold on the scores, and the patients' mean Dice with and without it."""
+    """AUC over patients, a threshold on the scores, and the patients' mean Dice with and without it, with the gain."""
     if len(scores) != len(candidates["areas"]):
         raise InputError(f"scores must be one a candidate, {len(candidates['areas'])}, got {len(scores)}")
     if threshold is None:
@@ -74,6 +75,8 @@ def judge(
     threshold = threshold if math.isfinite(threshold) else NOTHING
     kept = scores >= threshold
     is_true = candidates["is_true"]
+    before, after = case_dices(candidates, np.ones(len(scores), bool)), case_dices(candidates, kept)
+    low, high = bootstrap_interval((after - before).tolist())
     return {
         "threshold": threshold,
         "auc": auc(scores, is_true, candidates["patients"].tolist())._asdict(),
@@ -82,8 +85,9 @@ def judge(
         "false_candidates": int((~is_true).sum()),
         "true_kept": int((is_true & kept).sum()),
         "false_kept": int((~is_true & kept).sum()),
-        "mean_dice_before": float(case_dices(candidates, np.ones(len(scores), bool)).mean()),
-        "mean_dice_after": float(case_dices(candidates, kept).mean()),
+        "mean_dice_before": float(before.mean()),
+        "mean_dice_after": float(after.mean()),
+        "gain": {"value": float((after - before).mean()), "low": low, "high": high},
     }
 
 

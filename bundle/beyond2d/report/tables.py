@@ -24,7 +24,8 @@ _TITLES = {
     "num_views": "Views",
     "lung_dice": "Lung Dice",
     "infection_dice": "Infection Dice",
-    "infection_dice_of_the_infected": "… of infected patients",
+    "infection_dice_of_the_infected": "… where any is",
+    "infection_dice_from_2_percent": "… where 2 % are",
 }
 _DECIMALS = {"mse": 4, "mae": 4, "pixel_accuracy": 4, "betti0_error": 1, "hd95_mm": 1}
 
