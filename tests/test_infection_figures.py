@@ -177,7 +177,7 @@ FLAGS = [
     (None, chest(), stretched(7, 7, 7), STEADY, ""),  # 8891 ml
     ("one_lung", chest(left=np.s_[6:12, 10:26, 10:20], high=None), PLAIN, (), "left lung measures 120 ml"),
     ("one_lung", chest(right=None, low=None, high_hu=-500), PLAIN, (), "right lung measures 0 ml"),
-    (None, chest(left=np.s_[6:16, 10:28, 10:20], high=None), PLAIN, (), ""),  # 225 of 2025 ml
+    ("uneven_lungs", chest(left=np.s_[6:16, 10:28, 10:20], high=None), PLAIN, (), "225 ml, less than 38.0 % of both"),
     ("thick_slices", chest(), stretched(5, 5, 7.5), STEADY, "7.5 mm apart"),
     ("few_slices", chest(), stretched(5, 5, 2.9), STEADY, "145 mm high"),
     (None, chest(), stretched(5, 5, 3), STEADY, ""),

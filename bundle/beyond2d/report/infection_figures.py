@@ -27,7 +27,8 @@ INFECTED = 2
 # The lung bases on top of an abdominal CT measured 124 ml; the smallest lungs of adults measure several times this.
 MINIMUM_LUNG_ML = 300.0
 PLAUSIBLE_LUNG_ML = (1000.0, 9000.0)
-ONE_LUNG_SHARE = 0.1
+# Of both lungs; of healthy adults' the left is the smaller one, with about 0.45.
+ONE_LUNG_SHARE, UNEVEN_SHARE = 0.1, 0.38
 CUT_MM2 = 100.0
 THICK_SLICE_MM = 7.0
 SHORT_SCAN_MM = 150.0
@@ -219,14 +220,14 @@ def _lung_flags(regions: Mapping[str, Mapping[str, Any]]) -> Flags:
             f"Both lungs together measure {millilitres(both_ml)}; those of adults mostly measure {low:,.0f} to "
             f"{millilitres(high)}. {why}",
         )
-    for side in SIDES:
-        if regions[side]["lung_ml"] < ONE_LUNG_SHARE * both_ml:
-            why = "It may be collapsed, resected, filled with fluid, or only not found."
-            yield (
-                "one_lung",
-                f"The {side} lung measures {millilitres(regions[side]['lung_ml'])}, less than a tenth of both. {why} "
-                "The proportion is in effect that of the other lung.",
-            )
+    side = min(SIDES, key=lambda name: regions[name]["lung_ml"])
+    lung = f"The {side} lung measures {millilitres(regions[side]['lung_ml'])}, less than"
+    if regions[side]["lung_ml"] < ONE_LUNG_SHARE * both_ml:
+        why = "It may be collapsed, resected, filled with fluid, or only not found."
+        yield "one_lung", f"{lung} a tenth of both. {why} The proportion is in effect that of the other lung."
+    elif regions[side]["lung_ml"] < UNEVEN_SHARE * both_ml:
+        why = "A lobe may be collapsed, resected or consolidated as a whole: it is then missing from the lung."
+        yield "uneven_lungs", f"{lung} {percent(UNEVEN_SHARE)} of both. {why} Compare the outlines with the slices."
 
 
 def _scan_flags(chest: Chest) -> Flags:
