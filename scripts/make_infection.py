@@ -59,16 +59,16 @@ def make_data(options: argparse.Namespace) -> None:
 
 
 def train_slab(options: argparse.Namespace) -> None:
-    train(options, "slab", options.epochs)
+    train(options, "slab", max_epochs=options.epochs)
 
 
 def train_plane(options: argparse.Namespace) -> None:
-    train(options, "plane", options.plane_epochs)
+    train(options, "plane", max_epochs=options.plane_epochs, val_interval=20)
 
 
-def train(options: argparse.Namespace, model: str, epochs: int) -> None:
+def train(options: argparse.Namespace, model: str, **epochs: int) -> None:
     print(f"training {model}")
-    overrides = {"model": model, "max_epochs": epochs, "resume": True, "seed": options.seed}
+    overrides = {"model": model, "resume": True, "seed": options.seed, **epochs}
     run_task("infection", "train", {**common(options, model), **overrides})
 
 
