@@ -28,8 +28,8 @@ LIMITS = (
     "infection to the tool. It tells how much lung looks infected, not why.",
     "Where a lung is consolidated as a whole it can be missing from the lung mask. Then both the infected volume and "
     "the lung volume are too small, and the proportion is too low; compare the outlines with the slices.",
-    "The interval is the disagreement of networks that learned from the same chests. It is too narrow as a bound on the "
-    "truth, which mostly lies outside of it: the model card says how often.",
+    "The interval is the disagreement of networks that learned from the same chests. It is too narrow as a bound on "
+    "the truth, which mostly lies outside of it: the model card says how often.",
     "Lung volumes depend on how deeply the patient has breathed in. So does the proportion.",
     f"Below {MINIMUM_LUNG_ML:g} ml of lung no proportion is given.",
 )
