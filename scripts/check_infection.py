@@ -2,7 +2,6 @@
 
     slices   a chest at 1, 2.5 and 5 mm slices: how far its infected proportions are apart
     copies   a chest flipped, with its axes in another order, and turned obliquely: how far its volumes are apart
-    interval how often the interval holds the true proportion of the test patients in --dataset_dir
     times    seconds and memory of a chest of 512 x 512 x 300 voxels, in a process of its own
     scans    any scans of your own, given as --scans FILE_OR_FOLDER ...: what the report says of each
 
@@ -27,7 +26,6 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from beyond2d.phantoms import ChestSpec, centred_affine, chest_phantom
-from beyond2d.readers import fold_cases
 from beyond2d.report.tables import Table
 from beyond2d.workflow import run_task
 from beyond2d.writers import save_volume
@@ -127,22 +125,6 @@ def turned(hu: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return volume, placed
 
 
-def check_interval(options: argparse.Namespace) -> Table:
-    """Over infected test patients; the median width is relative to the proportion."""
-    reports = []
-    for entry in fold_cases(str(options.dataset_dir), "test"):
-        name = Path(entry["image"]).name.partition(".")[0]
-        reports.append(run(options, Path(entry["image"]), name, label=entry["label"]))
-    infected = [report for report in reports if report["scores"]["true_proportion"]]
-    inside, widths = 0, []
-    for report in infected:
-        low, high = report["proportion_interval"]
-        inside += low <= report["scores"]["true_proportion"] <= high
-        widths.append((high - low) / report["proportion"] if report["proportion"] else np.nan)
-    lines = [[str(len(infected)), str(inside), f"{100 * np.nanmedian(widths):.0f}"]]
-    return Table(("Infected patients", "Truth inside", "Median width (%)"), lines, "rrr")
-
-
 def check_times(options: argparse.Namespace) -> Table:
     """One chest of 512 x 512 x 300 voxels; the memory is the largest that the process ever held."""
     path = options.folder / "large.nii.gz"
@@ -195,7 +177,6 @@ def run(options: argparse.Namespace, path: Path, name: str, **given: str) -> dic
 CHECKS: dict[str, Callable[[argparse.Namespace], Table]] = {
     "slices": check_slices,
     "copies": check_copies,
-    "interval": check_interval,
     "times": check_times,
     "scans": check_scans,
 }
@@ -206,7 +187,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/infection/checks"), help="for scans and reports")
     parser.add_argument("--models_dir", type=Path, help="weights to check instead of the shipped ones")
     parser.add_argument("--chest", type=Path, help="one more chest for the first two checks")
-    parser.add_argument("--dataset_dir", type=Path, default=Path("runs/infection/data"), help="for the intervals")
     parser.add_argument("--scans", type=Path, nargs="*", default=[], help="scans for the last check")
     parser.add_argument("--checks", nargs="+", choices=list(CHECKS), default=list(CHECKS), help="which checks to make")
     return parser.parse_args()

@@ -6,13 +6,14 @@
     candidates  gathers what the 2.5D segmenter marks in patients it has not learned from
     classifier  trains the classifier on these, and chooses its threshold on validation patients
     paint       paints opacities into a real chest CT, with exact masks (needs --real_chest)
+    calibrate   finds, on validation patients, how far the interval has to reach, and tries it on the others
     evaluate    scores everything on test patients, and on the painted copies where there are any
     publish     weights, record and per-case scores to models/, tables and pictures to docs/
 
 An interrupted training goes on where it stopped, and what is there already is not made again; `--steps` runs some of
 the steps only.
 
-    python scripts/make_infection.py --real_chest chest_ct.nii.gz
+    python scripts/make_infection.py --real_chest chest_ct.nii.gz --diseased right
 """
 
 from __future__ import annotations
@@ -28,16 +29,22 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from publishing import fill_marks, machine, sha256
+from infection_interval import LEVEL, coverage_table, fitted_reach
+from publishing import fill_marks, machine, read_history, run_steps, sha256
+from scipy.ndimage import distance_transform_edt
 
 from beyond2d import __version__
 from beyond2d.agreement import Estimate
+from beyond2d.checks import IGNORED
 from beyond2d.datasets import write_body_dataset
 from beyond2d.datasets.decathlon import write_decathlon
+from beyond2d.ensembles import halved
 from beyond2d.geometry import spacing_of
-from beyond2d.lungs import lung_mask
+from beyond2d.lungs import lung_mask, split_lungs
 from beyond2d.metrics import summarise
 from beyond2d.phantoms import paint_opacities
+from beyond2d.proportions import SIDES
+from beyond2d.readers import case_name, fold_cases
 from beyond2d.report.infection_scores import CASE_COLUMNS, agreement, agreement_table, methods_of, rows_of, write_scores
 from beyond2d.report.tables import Table, summary_table
 from beyond2d.workflow import home, run_task
@@ -101,27 +108,67 @@ def train_classifier(options: argparse.Namespace) -> None:
 
 
 def paint(options: argparse.Namespace) -> None:
-    """Copies of one real chest as a data set of its own; nobody trains on it."""
-    folder = options.folder / "painted"
-    if options.real_chest is None or (folder / "dataset.json").is_file():
+    """Copies of one real chest as a data set of its own; nobody trains on it. With `--diseased` a second one has no
+    label around that lung, of which nobody outlined what it holds besides the paint."""
+    if options.real_chest is None or (options.folder / "painted" / "dataset.json").is_file():
         return
     image: Any = nib.as_closest_canonical(nib.load(options.real_chest))
     hu, spacing_mm = np.asarray(image.dataobj, np.float32), tuple(spacing_of(image.affine))
     lung = lung_mask(hu, spacing_mm)
+    unknown = {"painted": np.zeros(lung.shape, bool)}
+    if options.diseased is not None:
+        unknown["painted_normal"] = around_side(lung, spacing_mm, options.diseased)
 
-    def write_case(target: Path, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng(options.seed + index)
-        least, most = PROPORTIONS
-        proportion = least * (most / least) ** ((index + 0.5) / options.copies)
-        painted, infected = paint_opacities(rng, hu, lung, spacing_mm, proportion)
-        name = f"painted_{index:02d}"
-        files = {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
-        save_volume(target / files["image"], np.rint(painted), image.affine, np.int16)
-        save_volume(target / files["label"], lung.astype(np.uint8) + infected, image.affine, np.uint8)
-        return {**files, "patient_id": "painted"}  # all copies are of one patient, who is in one list
+    for name, nobody_labelled in unknown.items():
 
-    about = {"name": "painted", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "lung", "2": "infection"}}
-    write_decathlon(folder, options.copies, write_case, about)
+        def write_case(target: Path, index: int, left_out: np.ndarray = nobody_labelled) -> dict[str, Any]:
+            rng = np.random.default_rng(options.seed + index)
+            least, most = PROPORTIONS
+            proportion = least * (most / least) ** ((index + 0.5) / options.copies)
+            painted, infected = paint_opacities(rng, hu, lung, spacing_mm, proportion)
+            label = np.where(left_out, IGNORED, lung.astype(np.uint8) + infected)
+            case = f"painted_{index:02d}"
+            files = {"image": f"imagesTr/{case}.nii.gz", "label": f"labelsTr/{case}.nii.gz"}
+            save_volume(target / files["image"], np.rint(painted), image.affine, np.int16)
+            save_volume(target / files["label"], label, image.affine, np.uint8)
+            return {**files, "patient_id": "painted"}  # all copies are of one patient, who is in one list
+
+        about = {"name": name, "modality": {"0": "CT"}, "labels": {"0": "background", "1": "lung", "2": "infection"}}
+        write_decathlon(options.folder / name, options.copies, write_case, about)
+
+
+def around_side(lung: np.ndarray, spacing_mm: Sequence[float], side: str) -> np.ndarray:
+    """Where (X, Y, Z) that side's lung is nearer than the other."""
+    sides = split_lungs(lung, spacing_mm)
+    nearest = distance_transform_edt(sides == 0, sampling=spacing_mm, return_distances=False, return_indices=True)
+    return np.asarray(sides[tuple(nearest)] == SIDES[side])
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """The reach of the interval from infected validation patients, and how often it then holds others' truth."""
+    sets = {"validation patients": (options.folder / "data", "validation")}
+    sets |= {name: (dataset, part) for name, dataset, part in data_sets(options)}
+    reports = {name: reports_of(options, name, *chosen) for name, chosen in sets.items()}
+    reach = fitted_reach(reports["validation patients"])
+    table = coverage_table(reports, reach)
+    print(f"\n{table.text()}")
+    content = {"level": LEVEL, "reach": reach, "seed": options.seed, "table": table._asdict()}
+    write_json(options.folder / "interval" / "interval.json", content)
+
+
+def reports_of(options: argparse.Namespace, name: str, dataset: Path, part: str) -> list[dict[str, Any]]:
+    """The report, with an interval that spans the estimates, of every patient in one part of a data set."""
+    files = {"load_path": "slab/model.pt", "plane_load_path": "plane/model.pt"}
+    files |= {"classifier_load_path": "classifier/model.pt", "threshold_file": "classifier/judgement.json"}
+    weights = {key: str(options.folder / file) for key, file in files.items()}
+    reports = []
+    for case in fold_cases(str(dataset), part):
+        folder = options.folder / "interval" / name / case_name(case["image"])
+        if not (folder / "report.json").is_file():
+            given = {"input": case["image"], "label": case["label"], "output_dir": str(folder), "interval_file": None}
+            run_task("infection", "infer", {**weights, **given})
+        reports.append(read_json(folder / "report.json"))
+    return reports
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -137,9 +184,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def data_sets(options: argparse.Namespace) -> list[tuple[str, Path, str]]:
-    """The name, folder and part of each set of test cases. A decathlon folder needs a training list; the painted one's
-    holds all there is."""
-    sets = [("phantoms", options.folder / "data", "test"), ("painted", options.folder / "painted", "training")]
+    """The name, folder and part of each set of test cases. A decathlon folder needs a training list; the painted ones'
+    hold all there is."""
+    painted = [(name, options.folder / name, "training") for name in ("painted", "painted_normal")]
+    sets = [("phantoms", options.folder / "data", "test"), *painted]
     return [entry for entry in sets if (entry[1] / "dataset.json").is_file()]
 
 
@@ -163,11 +211,12 @@ def publish(options: argparse.Namespace) -> None:
     parts = {"model.pt": "slab", "plane.pt": "plane", "classifier.pt": "classifier"}
     for name, folder in parts.items():
         state = torch.load(options.folder / folder / "model.pt", map_location="cpu", weights_only=True)
-        halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        torch.save(halved, MODELS / name)
+        torch.save(halved(state), MODELS / name)
     shutil.copyfile(options.folder / "classifier" / "judgement.json", MODELS / "judgement.json")
     shutil.copyfile(options.folder / "classifier" / "test" / "roc.png", CARD.parent / "infection_roc.png")
-    tables: dict[str, Table] = {"classifier": judgement_table(options)}
+    calibration = read_json(options.folder / "interval" / "interval.json")
+    tables = {"classifier": judgement_table(options), "interval": Table(**calibration.pop("table"))}
+    write_json(MODELS / "interval.json", calibration)
     cases = []
     for name, _, _ in data_sets(options):
         rows = rows_in(options.folder / "scores" / name)
@@ -241,7 +290,7 @@ def record(options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> dict
             for method in methods_of(rows)
         }
     return {
-        "command": "python scripts/make_infection.py --real_chest FILE",
+        "command": "python scripts/make_infection.py --real_chest FILE --diseased right",
         "data": f"{options.cases} synthetic chests, seeds from {options.seed} on; FILE is only tested on",
         "seed": options.seed,
         "epochs": {"slab": options.epochs, "plane": options.plane_epochs, "classifier": options.classifier_epochs},
@@ -255,8 +304,7 @@ def record(options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> dict
 
 
 def last_line(folder: Path) -> dict[str, float]:
-    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file)]
+    rows = read_history(folder)
     return {**rows[-1], "best": max(row["metric"] for row in rows)}
 
 
@@ -267,6 +315,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "candidates": gather,
     "classifier": train_classifier,
     "paint": paint,
+    "calibrate": calibrate,
     "evaluate": evaluate,
     "publish": publish,
 }
@@ -276,6 +325,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/infection"), help="for everything that is made")
     parser.add_argument("--real_chest", type=Path, help="a chest CT with whole, mostly healthy lungs, to paint into")
+    parser.add_argument("--diseased", choices=list(SIDES), help="the lung of that chest which is not healthy")
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
     parser.add_argument("--cases", type=int, default=180, help="synthetic patients, four of six for training")
     parser.add_argument("--copies", type=int, default=24, help="painted copies of the real chest")
@@ -287,10 +337,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse_options()
-    for name in STEPS:
-        if name in options.steps:
-            STEPS[name](options)
+    run_steps(STEPS, parse_options())
 
 
 if __name__ == "__main__":

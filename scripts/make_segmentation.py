@@ -16,14 +16,13 @@ the steps only.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from publishing import fill_marks, machine, sha256
+from publishing import fill_marks, machine, read_history, run_steps, sha256
 
 from beyond2d import __version__
 from beyond2d.ensembles import write_ensemble
@@ -242,14 +241,6 @@ def draw_minutes(options: argparse.Namespace) -> None:
     curves_picture(CARD.parent / "segmentation_minutes.png", curves, **names, faint=faint)
 
 
-def read_history(folder: Path) -> list[dict[str, float]]:
-    path = folder / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
 def record(options: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     means = [row for row in rows if row["label"] == MEAN]
     trainings = {
@@ -300,10 +291,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse_options()
-    for name in STEPS:
-        if name in options.steps:
-            STEPS[name](options)
+    run_steps(STEPS, parse_options())
 
 
 if __name__ == "__main__":

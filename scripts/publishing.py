@@ -1,10 +1,12 @@
-"""What the scripts that make weights share: tables in a page between marks, and what a record tells of a machine."""
+"""What the scripts that make weights share: their steps, tables in a page between marks, what a record tells."""
 
 from __future__ import annotations
 
+import argparse
+import csv
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -32,3 +34,18 @@ def machine() -> str:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    path = folder / "history.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def run_steps(steps: Mapping[str, Callable[[argparse.Namespace], None]], options: argparse.Namespace) -> None:
+    """The steps that were chosen, in their own order."""
+    for name, step in steps.items():
+        if name in options.steps:
+            step(options)

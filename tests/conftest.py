@@ -71,6 +71,7 @@ def lung_models(tmp_path_factory):
     for name, part in parts.items():
         torch.save(new_network(system="infection", part=part).state_dict(), folder / name)
     (folder / "judgement.json").write_text('{"threshold": 0.0}', encoding="utf-8")
+    (folder / "interval.json").write_text('{"level": 0.9, "reach": 0.02}', encoding="utf-8")
     return folder
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from beyond2d import __version__
 from beyond2d.checks import IGNORED, InputError
-from beyond2d.report.infection_figures import figures
+from beyond2d.proportions import Calibration
+from beyond2d.report.infection_figures import brackets, figures
 from beyond2d.workflow import home
 
 SHAPE, SPACING_MM = (60, 50, 50), 5.0
@@ -128,6 +129,18 @@ def test_estimates_may_be_missing():
 def test_the_proportion_lies_inside_of_its_interval():
     low = report_of(chest(), estimates=[{"name": "a", "proportion": 0.06}, {"name": "b", "proportion": 0.07}])
     assert low["proportion_interval"] == pytest.approx([180 / 3240, 0.07])
+
+
+def test_a_calibrated_interval_reaches_further_and_says_so():
+    plain = report_of(chest())
+    report = report_of(chest(), calibration=Calibration(0.9, 0.02))
+    assert (plain["interval_level"], report["interval_level"]) == (None, 0.9)
+    low, high = report["proportion_interval"]
+    assert low < plain["proportion_interval"][0] < plain["proportion_interval"][1] < high
+    assert high == pytest.approx(math.sin(math.asin(math.sqrt(0.06)) + 0.02) ** 2)
+    few = report_of(chest(), estimates=STEADY[:1], calibration=Calibration(0.9, 0.02))
+    assert brackets(few) != ""
+    assert brackets(report_of(chest(), estimates=STEADY[:1])) == ""
 
 
 def test_scores_are_dice_and_the_true_proportion():

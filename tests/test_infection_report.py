@@ -18,7 +18,7 @@ from monai.data import MetaTensor
 from test_infection_figures import PLAIN, REPORTS, STEADY, bases, chest, oblique, report_of, turned, with_column
 
 from beyond2d.checks import InputError
-from beyond2d.proportions import HISTOGRAM_EDGES
+from beyond2d.proportions import HISTOGRAM_EDGES, Calibration
 from beyond2d.report import infection, infection_page
 from beyond2d.report.infection import INFECTION_FILES, SaveInfectiond, headline
 from beyond2d.report.infection_figures import upright
@@ -253,6 +253,18 @@ def test_growth_is_told_in_words(no_pictures, earlier, hours, words, kind):
     shown = " ".join(page.text("p")).replace("\xa0", " ")
     assert words in shown
     assert ("within today's interval" in shown) == (earlier == 0.055)
+
+
+def test_the_page_tells_what_its_interval_is_worth(no_pictures):
+    plain, fitted = (
+        infection_page.infection_page(report_of(chest(), **options), upright(*chest(), PLAIN))
+        for options in ({}, {"calibration": Calibration(0.9, 0.02)})
+    )
+    assert "how far the estimates disagree" in plain
+    assert "held the truth" not in plain
+    assert "held the truth of 90&nbsp;% of the synthetic chests" in fitted
+    assert "In brackets: the 90&nbsp;% interval" in fitted
+    assert "In brackets: the interval of 4 estimates" in plain
 
 
 def test_a_page_without_a_proportion_has_no_empty_tables():

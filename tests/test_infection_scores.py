@@ -11,9 +11,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from beyond2d.checks import InputError
+from beyond2d.checks import IGNORED, InputError
 from beyond2d.phantoms import ChestSpec, centred_affine, chest_phantom
-from beyond2d.readers import candidate_items, read_threshold
+from beyond2d.readers import candidate_items, read_calibration, read_threshold
 from beyond2d.report.infection_scores import (
     CASE_COLUMNS,
     InfectionScores,
@@ -124,6 +124,22 @@ def test_perfect_masks_score_one_beside_thresholds_of_other_patients(tmp_path, c
     assert "HU thresholds" in capsys.readouterr().out
 
 
+def test_what_nobody_labelled_counts_for_nothing(tmp_path):
+    item = item_of(3)
+    width = item["truth"].shape[1] // 2
+    known, found = item["truth"].clone(), item["truth"].clone()
+    known[:, :width] = IGNORED
+    found[:, :width] = 2  # wrong, but nobody knows
+    handler = InfectionScores(str(tmp_path), {"before": "2.5D"}, reference=[{**item, "truth": known}])
+    handler._learn_threshold(None)
+    handler._score({**item, "truth": known, "before": found})
+    network, baseline = handler.rows
+    assert (network["lung_dice"], network["infection_dice"]) == (1, 1)
+    half_ml = float((item["truth"][:, width:] > 0).sum()) * np.prod(SPEC.spacing_mm) / 1000
+    assert network["lung_ml"] == network["true_lung_ml"] == pytest.approx(half_ml)
+    assert baseline["lung_ml"] == pytest.approx(half_ml, rel=0.2)
+
+
 # Two patients: of the first's candidates one is true, of the healthy second's none.
 CANDIDATES = {
     "areas": np.array([40, 10, 5]),
@@ -177,3 +193,14 @@ def test_files_of_candidates_and_thresholds_that_are_none(tmp_path):
             (tmp_path / name).write_text(text)
         with pytest.raises(InputError, match=name):
             read_threshold(tmp_path / name)
+        with pytest.raises(InputError, match=name):
+            read_calibration(tmp_path / name)
+
+
+def test_figures_beside_weights(tmp_path):
+    (tmp_path / "figures.json").write_text('{"threshold": 0.4, "level": 0.9, "reach": 0.02, "more": "words"}')
+    assert read_threshold(tmp_path / "figures.json") == 0.4
+    assert read_calibration(tmp_path / "figures.json") == (0.9, 0.02)
+    (tmp_path / "half.json").write_text('{"level": 0.9}')
+    with pytest.raises(InputError, match="expected JSON with the number 'reach', it has none"):
+        read_calibration(tmp_path / "half.json")

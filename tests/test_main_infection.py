@@ -218,6 +218,9 @@ BAD = {
     "no threshold": (
         lambda folder: (folder / "models" / "judgement.json").unlink(), [], "judgement.json: expected the threshold",
     ),
+    "no calibration": (
+        lambda folder: (folder / "models" / "interval.json").unlink(), [], "interval.json: expected the calibration",
+    ),
     "a threshold of words": (write("models/judgement.json", '{"threshold": "high"}'), [], "threshold must be a number"),
     "a misspelt option": (lambda folder: None, ["--second_opinon", "False"], "did you mean second_opinion?"),
 }  # fmt: skip

@@ -23,6 +23,7 @@ from beyond2d.proportions import (
     lung_sweep,
     lung_volumes_ml,
     proportion_of,
+    reach_beyond,
     thirds,
 )
 
@@ -132,6 +133,36 @@ def test_an_interval_of_few_estimates_is_their_range():
     assert interval([-0.1, 1.2]) == (0.5, 0, 1)
     assert interval([0.7]) == (0.7, 0.7, 0.7)
     assert np.isnan(interval([])).all()
+
+
+def test_an_interval_reaches_further_by_what_was_found_on_patients():
+    middle, low, high = interval([0.2, 0.3], reach=0.05)
+    assert middle == 0.25
+    assert low == pytest.approx(math.sin(math.asin(math.sqrt(0.2)) - 0.05) ** 2)
+    assert high == pytest.approx(math.sin(math.asin(math.sqrt(0.3)) + 0.05) ** 2)
+    assert interval([0.0, 1.0], reach=0.05) == (0.5, 0, 1)
+    assert interval([0.0], reach=0.05).high == pytest.approx(math.sin(0.05) ** 2)
+    assert np.isnan(interval([], reach=0.05)).all()
+
+
+def test_the_reach_holds_the_share_of_truths_that_was_asked_for():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.01, 0.4, 4000)
+    found = np.sin(np.arcsin(np.sqrt(true)) + rng.normal(0, 0.02, true.size)) ** 2
+    bounds = [(value, value) for value in found]
+    reach = reach_beyond(bounds[:2000], true[:2000], level=0.9)
+    assert reach == pytest.approx(1.645 * 0.02, rel=0.1)
+    rest = zip(bounds[2000:], true[2000:], strict=True)
+    inside = [interval(pair, reach=reach).low <= truth <= interval(pair, reach=reach).high for pair, truth in rest]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_reach_is_never_negative_and_needs_enough_patients():
+    assert reach_beyond([(0.1, 0.5)] * 9, [0.3] * 9, level=0.9) == 0
+    with pytest.raises(InputError, match=r"at least 9 patients for a level of 0\.9, got 8"):
+        reach_beyond([(0.1, 0.5)] * 8, [0.3] * 8, level=0.9)
+    with pytest.raises(InputError, match="level must be above 0 and below 1, got 1"):
+        reach_beyond([(0.1, 0.5)] * 9, [0.3] * 9, level=1)
 
 
 def test_an_interval_of_many_estimates_leaves_out_their_tails():

@@ -21,10 +21,12 @@ from beyond2d.transforms import (
     Refined,
     SameGridd,
     SquarePadd,
+    Upright,
     ViewAnglesd,
     ViewStatisticsd,
     Windowd,
     WithinHulld,
+    volumes,
 )
 
 
@@ -97,6 +99,34 @@ def test_resampling_keeps_things_where_they_are_in_the_world():
         return np.asarray(volume.affine) @ [*index, 1]
 
     np.testing.assert_allclose(centre_of_mass(fine), centre_of_mass(item["image"]), atol=0.02)
+
+
+def blurred_step(slice_mm):
+    """A border between two slices, averaged over slices of that thickness."""
+    fine = torch.zeros(8, 8, 80)
+    fine[..., 37:] = 1000.0
+    thick = fine.unfold(2, slice_mm, slice_mm).mean(-1)
+    affine = np.diag([2.0, 2.0, slice_mm, 1.0])
+    affine[2, 3] = (slice_mm - 1) / 2
+    return MetaTensor(thick[None], affine=affine)
+
+
+@pytest.mark.parametrize("slice_mm", [2, 4, 5])
+def test_thick_slices_alone_are_interpolated_by_a_spline(slice_mm):
+    volume = blurred_step(slice_mm)
+    linear, cubic, found = (
+        Upright([2.0, 2.0, 2.5], mode)(volume.clone()) for mode in ("bilinear", "cubic", "cubic_if_thick")
+    )
+    assert not torch.equal(linear, cubic)
+    assert torch.equal(found, cubic if slice_mm > 2.5 else linear)
+
+
+def test_a_volume_too_large_for_a_spline_is_interpolated_linearly(monkeypatch):
+    monkeypatch.setattr(volumes, "LARGEST_CUBIC", 1000)
+    linear, cubic = (Upright([2.0, 2.0, 2.5], mode)(blurred_step(5)) for mode in ("bilinear", "cubic"))
+    assert torch.equal(linear, cubic)
+    with pytest.raises(InputError, match="mode must be one of bilinear, nearest, cubic, cubic_if_thick, got 'spline'"):
+        Upright([2.0, 2.0, 2.5], "spline")
 
 
 def test_projection_and_back_projection_are_the_pure_functions():

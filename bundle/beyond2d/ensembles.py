@@ -54,15 +54,15 @@ def _plan_of(folder: Path) -> dict[str, Any]:
 def _together(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The weights under the names that `networks.ensemble_of` gives them."""
     if len(states) == 1:
-        return _halved(states[0])
+        return halved(states[0])
     return {
         f"members.{number}.{name}": tensor
         for number, state in enumerate(states)
-        for name, tensor in _halved(state).items()
+        for name, tensor in halved(state).items()
     }
 
 
-def _halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as float16; a weight that has two names stays one, and is stored once."""
     halves: dict[int, torch.Tensor] = {}
     for tensor in state.values():

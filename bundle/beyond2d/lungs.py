@@ -25,6 +25,7 @@ Values = NDArray[np.float64]
 Spacing = Sequence[float]
 
 RIGHT, LEFT = 1, 2
+HEALTHY, INFECTED = 1, 2  # class numbers of lung; 0 is everything else
 
 COARSE_MM = 2.5
 BODY_HU = -350.0

@@ -83,6 +83,13 @@ class ProportionInterval(NamedTuple):
     high: float
 
 
+class Calibration(NamedTuple):
+    """How far beyond its estimates an interval reaches, so that it holds this share of true proportions (`level`)."""
+
+    level: float
+    reach: float
+
+
 def proportion_of(infection: np.ndarray, lung: np.ndarray) -> float:
     """The share of a lung mask's voxels (X, Y, Z) that are infected. Infection outside of the lung does not count."""
     check_same_shape(infection, lung, "infection", "lung")
@@ -124,13 +131,16 @@ def histogram(hu: np.ndarray, infection: np.ndarray) -> dict[str, dict[str, floa
     return {"shares": shares, "edges": [float(edge) for edge in HISTOGRAM_EDGES], "counts": counts.tolist()}
 
 
-def interval(samples: Sequence[float], central: float | None = None, level: float = 0.95) -> ProportionInterval:
+def interval(
+    samples: Sequence[float], central: float | None = None, level: float = 0.95, reach: float = 0.0
+) -> ProportionInterval:
     """Bounds of a proportion from several estimates of it, such as those of flipped copies or of several models.
 
     From 20 estimates on the bounds are the central percentiles of `level`, below that the least and the greatest:
     so few have no tails. The central estimate, the samples' median where none is given, is always inside, and
-    nothing leaves 0..1. It tells how far the estimates disagree, not how far all of them may be off. NaN samples
-    are left out; without any sample the bounds are NaN.
+    nothing leaves 0..1. They tell how far the estimates disagree; how far all of them may be off together tells the
+    `reach` that `reach_beyond` found on patients whose truth is known, by which the bounds are moved apart. NaN
+    samples are left out; without any sample the bounds are NaN.
     """
     if not 0 < check_number(level, "level") < 1:
         raise InputError(f"level must be above 0 and below 1, got {level}")
@@ -141,7 +151,26 @@ def interval(samples: Sequence[float], central: float | None = None, level: floa
     tail = (1 - level) / 2 if known.size >= MANY_SAMPLES else 0.0
     low, high = np.quantile(known, [tail, 1 - tail])
     middle = float(np.median(known)) if central is None else min(max(float(central), 0.0), 1.0)
-    return ProportionInterval(middle, min(float(low), middle), max(float(high), middle))
+    low, high = min(float(low), middle), max(float(high), middle)
+    return ProportionInterval(middle, _moved(low, -reach), _moved(high, reach))
+
+
+def reach_beyond(bounds: Sequence[tuple[float, float]], truths: Sequence[float], level: float = 0.9) -> float:
+    """How far intervals have to reach beyond their bounds so that a share of `level` of them holds the truth.
+
+    Of patients with their (low, high) and their true proportion; meant for `interval`. It is split conformal
+    prediction: a further patient like these is inside with at least this probability. Distances are taken on the
+    scale of arcsin √p, on which errors of small and of large proportions are alike.
+    """
+    if not 0 < check_number(level, "level") < 1:
+        raise InputError(f"level must be above 0 and below 1, got {level}")
+    (lows, highs), true = np.array(bounds, np.float64).reshape(-1, 2).T, np.asarray(truths, np.float64)
+    beyond = np.sort(np.maximum(_angle(lows) - _angle(true), _angle(true) - _angle(highs)))
+    rank = math.ceil((len(beyond) + 1) * level - 1e-9)
+    if rank > len(beyond):
+        needed = math.ceil(level / (1 - level) - 1e-9)
+        raise InputError(f"truths must be of at least {needed} patients for a level of {level:g}, got {len(beyond)}")
+    return max(float(beyond[rank - 1]), 0.0)
 
 
 def growth(earlier: float, later: float, hours: float | None = None) -> dict[str, float | bool | None]:
@@ -250,6 +279,15 @@ def lung_volumes_ml(lung: np.ndarray, spacing_mm: Spacing) -> dict[str, float]:
     counts = np.bincount(split_lungs(lung, spacing_mm).ravel(), minlength=3)
     right, left = (float(counts[side] * voxel_volume_ml(spacing_mm)) for side in (RIGHT, LEFT))
     return {"right": right, "left": left, "both": right + left}
+
+
+def _angle(proportion: np.ndarray) -> np.ndarray:
+    return np.asarray(np.arcsin(np.sqrt(proportion)))
+
+
+def _moved(proportion: float, by: float) -> float:
+    """A proportion `by` so much further on the scale of arcsin √p; it stays in 0..1, and itself where `by` is 0."""
+    return math.sin(min(max(math.asin(math.sqrt(proportion)) + by, 0.0), math.pi / 2)) ** 2 if by else proportion
 
 
 def _rapid(relative: float, hours: float | None) -> bool | None:

@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..candidates import candidates_of, true_voxels, truth_of
-from ..checks import IGNORED
-from ..inferers import INFECTED, infected, patches_of
+from ..inferers import infected, patches_of
+from ..lungs import INFECTED
 from ..readers import case_name
 from ..writers import whole_file
 
@@ -49,8 +49,7 @@ class CollectCandidates:
 
     def _note(self, image: torch.Tensor, shares: torch.Tensor, label: torch.Tensor) -> None:
         candidates = candidates_of(infected(shares))
-        numbers = label[0].as_subclass(torch.Tensor).cpu().numpy()
-        truth = numbers == INFECTED
+        truth = label[0].as_subclass(torch.Tensor).cpu().numpy() == INFECTED
         patches = patches_of(image[0], shares[INFECTED], candidates, self.patch_size, self.margin)
         known = {
             "patches": np.rint(patches * 255).astype(np.uint8),
@@ -60,7 +59,7 @@ class CollectCandidates:
             "patients": np.full(len(candidates.regions), len(self.cases), np.int64),
         }
         self.found.append(known)
-        self.totals.append(int(np.count_nonzero(truth & (numbers != IGNORED))))
+        self.totals.append(int(np.count_nonzero(truth)))
         self.cases.append(case_name(getattr(image, "meta", {}).get("filename_or_obj", f"case {len(self.cases)}")))
 
     def _write(self, engine: Engine) -> None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from .estimates import EstimatesInferer, estimate_names
 from .exact_tiles import ExactTileInferer
 from .reach import derive_reach
-from .rejection import INFECTED, CandidateRejection, RejectingInferer, infected, patches_of, scores_of
+from .rejection import CandidateRejection, RejectingInferer, infected, patches_of, scores_of
 from .slabs import OneSlabInferer, SlabInferer, as_slices, as_volume
 from .wrappers import MirrorInferer, MixedPrecisionInferer
 
 __all__ = [
-    "INFECTED",
     "CandidateRejection",
     "EstimatesInferer",
     "ExactTileInferer",

@@ -14,9 +14,9 @@ from torch import nn
 
 from ..candidates import Candidates, candidates_of, patch_of
 from ..checks import InputError, check_count, check_number
+from ..lungs import HEALTHY, INFECTED
 from .reach import device_of
 
-HEALTHY, INFECTED = 1, 2  # channels
 NUM_SLICES = 3  # of a patch
 
 

@@ -7,10 +7,11 @@ places the image in space, so nothing about a patient travels on with it.
 from __future__ import annotations
 
 from .angles import AnglesFile, read_angles_file, write_angles_file
-from .candidates import candidate_items, read_candidates, read_threshold
+from .candidates import candidate_items, read_candidates
 from .cases import load_cases
 from .decathlon import DataList, case_name, read_datalist
 from .digits import load_digits
+from .figures import read_calibration, read_threshold
 from .idx import Digits, read_idx_digits
 from .plans import fold_cases, plan_text, read_plan
 from .views import ViewsReader
@@ -31,6 +32,7 @@ __all__ = [
     "load_digits",
     "plan_text",
     "read_angles_file",
+    "read_calibration",
     "read_candidates",
     "read_datalist",
     "read_idx_digits",

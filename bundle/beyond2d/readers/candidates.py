@@ -1,8 +1,7 @@
-"""The candidates that a segmenter marked, and the threshold at which a classifier lets them stay."""
+"""The candidates that a segmenter marked, for a classifier to learn from."""
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import InputError, check_number, one_line
+from ..checks import InputError, one_line
 
 KEYS = ("patches", "is_true", "areas", "true_voxels", "patients", "total_true", "cases")
 
@@ -43,16 +42,3 @@ def candidate_items(paths: str | Iterable[str]) -> list[dict[str, Any]]:
     if not items:
         raise InputError(f"{', '.join(map(str, files))}: expected candidates, got none; is the segmenter trained?")
     return items
-
-
-def read_threshold(path: str | Path) -> float:
-    """The score, 0 to 1, that a candidate needs to stay, from the file beside a classifier's weights."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected the threshold of the classifier, there is no such file")
-    try:
-        return check_number(json.loads(path.read_text(encoding="utf-8"))["threshold"], f"{path}: threshold")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected JSON with the number 'threshold', got {one_line(error)}") from error

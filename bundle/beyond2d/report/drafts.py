@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
 
 from ..checks import InputError
-from ..geometry import spacing_of
 from ..lungs import lung_mask
 from ..proportions import Sweep, infection_sweep, lung_sweep
 from ..readers import LabelReader, VolumeReader, case_name
 from ..transforms import SameGridd
 from ..writers import save_volume, staged_folder, write_csv
 from .curves import curves_picture
+from .orientation import turn_of
 from .overlays import overlay_picture
 
 DRAFT_FILES = ("label.nii.gz", "overlay.png", "thresholds.csv", "thresholds.png")
@@ -27,7 +26,6 @@ COLUMNS = ("mask", "threshold", "volume_ml", "dice", "best")
 # The lung is what is darker, the infection what is brighter than its threshold.
 SIDES = {"lung": "below", "infection": "above"}
 SHOWN_HU = (-1200, 600)
-_RAS = [[0, 1], [1, 1], [2, 1]]
 
 Volume = NDArray[Any]
 
@@ -40,13 +38,11 @@ def write_draft_labels(image: str | Path, out: str | Path, reference: str | Path
     least on the threshold. Gives both sweeps by name.
     """
     hu, truth, affine = _load(image, reference)
-    to_ras = nib.io_orientation(affine)
-    upright_truth = None if truth is None else nib.apply_orientation(truth, to_ras)
-    spacing_mm = np.array(spacing_of(affine))[np.argsort(to_ras[:, 0])].tolist()
-    label, sweeps = draft_label(nib.apply_orientation(hu, to_ras), spacing_mm, upright_truth)
+    turn = turn_of(affine)
+    label, sweeps = draft_label(turn.upright(hu), turn.spacing_mm, None if truth is None else turn.upright(truth))
     if not label.any():
         raise InputError(f"{image}: expected a chest CT in HU, found no lung in it")
-    label = nib.apply_orientation(label, nib.orientations.ornt_transform(_RAS, to_ras))
+    label = turn.undone(label)
     with staged_folder(out) as folder:
         save_volume(folder / "label.nii.gz", label, affine, np.uint8)
         names = [f"{name} {SIDES[name]} {sweep.best.threshold:g} HU" for name, sweep in sweeps.items()]

@@ -12,10 +12,11 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ..checks import InputError, one_line
-from ..proportions import growth
+from ..lungs import INFECTED
+from ..proportions import Calibration, growth
 from ..readers import case_name
 from ..writers import save_volume, staged_folder, write_bytes, write_json
-from .infection_figures import INFECTED, SCHEMA_VERSION, SYSTEM, brackets, figures, millilitres, percent, upright
+from .infection_figures import SCHEMA_VERSION, SYSTEM, brackets, figures, millilitres, percent, upright
 from .infection_page import infection_page
 from .segmentation import class_volume
 
@@ -33,6 +34,7 @@ class SaveInfectiond(MapTransform):
         output_dir: the folder for the files; for several cases the folder of one folder a case.
         single: whether the files of the one case go into `output_dir` itself.
         record: what was run, for the report's settings.
+        calibration: how far beyond the estimates the interval reaches; None: it spans them and no more.
         title: heads the page.
         baseline: report.json of an earlier scan of the patient, to tell the growth since.
         hours: from that scan to this one, where known.
@@ -46,6 +48,7 @@ class SaveInfectiond(MapTransform):
         output_dir: str,
         single: bool,
         record: Mapping[str, Any],
+        calibration: Calibration | None = None,
         title: str | None = None,
         baseline: str | None = None,
         hours: float | None = None,
@@ -55,6 +58,7 @@ class SaveInfectiond(MapTransform):
         self.output_dir = Path(output_dir)
         self.single = single
         self.record = dict(record)
+        self.calibration = calibration
         self.title = title
         self.earlier = None if baseline is None else read_proportion(baseline)
         if hours is not None:
@@ -71,7 +75,7 @@ class SaveInfectiond(MapTransform):
             hu = output["original"][0].numpy()
             truth = None if output.get(self.truth_key) is None else class_volume(output[self.truth_key])
             report = figures(
-                hu, label, affine, output["estimates"], truth=truth,
+                hu, label, affine, output["estimates"], calibration=self.calibration, truth=truth,
                 earlier=self.earlier, hours=self.hours, title=self.title, settings=self.record,
             )  # fmt: skip
             with staged_folder(self._folder(output)) as folder:

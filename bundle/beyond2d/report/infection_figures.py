@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..checks import IGNORED, check_same_shape
 from ..geometry import spacing_of
-from ..lungs import padding_mask
+from ..lungs import INFECTED, padding_mask
 from ..metrics import class_dice
-from ..proportions import SIDES, by_region, cut_share, growth, histogram, interval, proportion_of
+from ..proportions import SIDES, Calibration, by_region, cut_share, growth, histogram, interval, proportion_of
 
 SCHEMA_VERSION = 1
 SYSTEM = "infection"
-INFECTED = 2
 # The lung bases on top of an abdominal CT measured 124 ml; the smallest lungs of adults measure several times this.
 MINIMUM_LUNG_ML = 300.0
 PLAUSIBLE_LUNG_ML = (1000.0, 9000.0)
@@ -76,6 +75,7 @@ def figures(
     affine: NDArray[np.float64],
     estimates: Sequence[Mapping[str, Any]],
     *,
+    calibration: Calibration | None = None,
     truth: NDArray[np.uint8] | None = None,
     earlier: float | None = None,
     hours: float | None = None,
@@ -84,14 +84,15 @@ def figures(
 ) -> Figures:
     """What report.json holds of a CT in HU and its class numbers, both (X, Y, Z) on one grid of any orientation.
 
-    `estimates` are further estimates of the proportion, each with "name" and "proportion"; `truth` are the right
-    class numbers; `earlier` is the proportion of a scan that was made `hours` before. `settings` tell what was run.
+    `estimates` are further estimates of the proportion, each with "name" and "proportion"; `calibration` is how far
+    beyond them the interval reaches; `truth` are the right class numbers; `earlier` is the proportion of a scan that
+    was made `hours` before. `settings` tell what was run.
     """
     chest = upright(hu, label, affine)
     regions = _regions(chest)
     overall = regions["overall"]
     samples = [float(estimate["proportion"]) for estimate in estimates]
-    bounds = _bounds(samples, overall["proportion"])
+    bounds = _bounds(samples, overall["proportion"], calibration)
     densities: Any = histogram(chest.hu, chest.label == INFECTED)
     shares = {name: _known(share) for name, share in densities["shares"].items()}
     return {
@@ -101,6 +102,7 @@ def figures(
         "title": title,
         **{key: overall[key] for key in ("proportion", "lung_ml", "infection_ml")},
         "proportion_interval": bounds,
+        "interval_level": None if calibration is None else calibration.level,
         "regions": regions,
         "densities": {"shares": shares, "edges_hu": densities["edges"], "counts": densities["counts"]},
         "estimates": [
@@ -121,9 +123,9 @@ def known_estimates(report: Mapping[str, Any]) -> list[float]:
 
 
 def brackets(report: Mapping[str, Any]) -> str:
-    """The interval as it stands behind a proportion, [9.8, 14.1]; nothing where there are no two estimates."""
+    """The interval as it stands behind a proportion, [9.8, 14.1]; nothing where nothing tells how far it may be off."""
     low, high = report["proportion_interval"]
-    if low is None or len(known_estimates(report)) < 2:
+    if low is None or (len(known_estimates(report)) < 2 and report["interval_level"] is None):
         return ""
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
@@ -159,10 +161,10 @@ def _regions(chest: Chest) -> dict[str, dict[str, float | None]]:
     }
 
 
-def _bounds(samples: Sequence[float], proportion: float | None) -> list[float | None]:
+def _bounds(samples: Sequence[float], proportion: float | None, calibration: Calibration | None) -> list[float | None]:
     if proportion is None:
         return [None, None]
-    found = interval(samples, proportion)
+    found = interval(samples, proportion, reach=0.0 if calibration is None else calibration.reach)
     return [_known(found.low), _known(found.high)]
 
 

@@ -28,8 +28,8 @@ LIMITS = (
     "infection to the tool. It tells how much lung looks infected, not why.",
     "Where a lung is consolidated as a whole it can be missing from the lung mask. Then both the infected volume and "
     "the lung volume are too small, and the proportion is too low; compare the outlines with the slices.",
-    "The interval is the disagreement of networks that learned from the same chests. It is too narrow as a bound on "
-    "the truth, which mostly lies outside of it: the model card says how often.",
+    "How far the interval reaches was found on synthetic chests. On patients the networks may be further off than on "
+    "these, and the truth outside of the interval more often than it says.",
     "Lung volumes depend on how deeply the patient has breathed in. So does the proportion.",
     f"Below {MINIMUM_LUNG_ML:g} ml of lung no proportion is given.",
 )
@@ -79,8 +79,14 @@ def _meaning(report: Report) -> str:
     most = max(thirds, key=lambda name: thirds[name])
     side, height = most.split("_")
     where = f"the largest part ({millilitres(thirds[most])}) lies in the {height} third of the {side} lung"
-    bounds = f" In brackets: the interval of {len(known_estimates(report))} estimates." if brackets(report) else ""
+    bounds = f" In brackets: {_interval_words(report)}." if brackets(report) else ""
     return f"Of {lung} of lung, {infected} are marked as infected; {where}.{bounds}"
+
+
+def _interval_words(report: Report) -> str:
+    if report["interval_level"] is None:
+        return f"the interval of {len(known_estimates(report))} estimates"
+    return f"the {100 * report['interval_level']:g} % interval, as found on synthetic chests"
 
 
 def _flags(report: Report) -> Section:
@@ -190,11 +196,9 @@ def _certainty(report: Report) -> Section:
         words = "There are no further estimates to compare with, so nothing tells how steady this figure is."
         return Section(heading, html.paragraph(words), "half")
     low, high = report["proportion_interval"]
-    span = "the middle 95 % of them" if len(known) >= MANY_SAMPLES else "all of them"
     words = (
         f"{len(known)} estimates of the proportion, from the networks and mirrored copies of the scan. The "
-        f"interval from {percent(low)} to {percent(high)} spans {span}, and the result. It tells how far the "
-        "estimates disagree, not how far they are from the truth: an error that all share does not show."
+        f"interval from {percent(low)} to {percent(high)} spans {_span(report)}"
     )
     alt = f"{len(known)} estimates between {percent(min(known))} and {percent(max(known))}"
     strip = strip_chart([100 * value for value in known], 100 * report["proportion"], (100 * low, 100 * high),
@@ -204,6 +208,19 @@ def _certainty(report: Report) -> Section:
     table = html.table("Estimates", ("Estimate", "Proportion"), rows)
     body = html.join(html.paragraph(words), html.figure(strip, caption), html.details("All estimates", table))
     return Section(heading, body, "half")
+
+
+def _span(report: Report) -> str:
+    """What the interval spans, and what that is worth."""
+    those = "the middle 95 % of them" if len(known_estimates(report)) >= MANY_SAMPLES else "all of them"
+    if report["interval_level"] is None:
+        worth = "It tells how far the estimates disagree, not how far they are from the truth"
+        return f"{those}, and the result. {worth}: an error that all share does not show."
+    level = f"{100 * report['interval_level']:g} %"
+    return (
+        f"{those}, and reaches further by so much that it held the truth of {level} of the synthetic chests it was "
+        "fitted to. Real chests differ from these."
+    )
 
 
 def _scores(scores: Report) -> Section:

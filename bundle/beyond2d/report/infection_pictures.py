@@ -17,8 +17,9 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..lungs import INFECTED
 from ..proportions import proportion_of
-from .infection_figures import INFECTED, Chest
+from .infection_figures import Chest
 from .page import BACKGROUND, COLOURS, DPI, INK
 
 NUM_SLICES = 8

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -16,15 +15,18 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..agreement import bland_altman, mean_absolute_percent_error, pearson
+from ..checks import IGNORED
 from ..geometry import spacing_of
-from ..lungs import lung_mask, voxel_volume_ml
+from ..lungs import INFECTED, lung_mask, voxel_volume_ml
+from ..metrics import class_dice
 from ..proportions import THRESHOLDS, proportion_of
 from ..readers import case_name
 from ..writers import staged_folder, write_csv, write_json
 from .limits import limits_picture
+from .orientation import turn_of
+from .segmentation import class_volume
 from .tables import Table, summary_table
 
-INFECTED = 2
 DICES = ("lung_dice", "infection_dice")
 MEASURED = ("proportion", "lung_ml", "infection_ml")
 CASE_COLUMNS = ("case", "method", *DICES, *MEASURED, *(f"true_{name}" for name in MEASURED))
@@ -37,7 +39,8 @@ class InfectionScores:
     """Score every case that an evaluator predicts beside HU thresholds alone, and write it all at the end.
 
     Items hold under the keys of `methods` and "truth" masks (1, X, Y, Z) of class numbers (0, 1 healthy and 2 infected
-    lung) and under "original" the CT in HU, all on the image's own grid. Written are `cases.csv`, `scores.json`,
+    lung) and under "original" the CT in HU, all on the image's own grid. Voxels that nobody labelled (`IGNORED` in
+    "truth") count for nothing, in no figure. Written are `cases.csv`, `scores.json`,
     `proportions.png`. The baseline finds lungs by `lungs.lung_mask` and calls infected what lies above the threshold
     that was the best on the reference cases.
 
@@ -80,13 +83,13 @@ class InfectionScores:
             self._score({**inputs, **outputs})
 
     def _score(self, item: Mapping[str, Any]) -> None:
-        case, truth = case_name(item["image"].meta["filename_or_obj"]), _numbers(item["truth"])
-        spacing_mm = spacing_of(np.asarray(item["truth"].affine))
-        masks = {name: _numbers(item[key]) for key, name in self.methods.items()}
+        case, truth = case_name(item["image"].meta["filename_or_obj"]), class_volume(item["truth"])
+        spacing_mm, known = spacing_of(np.asarray(item["truth"].affine)), truth != IGNORED
+        masks = {name: class_volume(item[key]) for key, name in self.methods.items()}
         if self.threshold is not None:
             masks[THRESHOLDING] = by_thresholds(item["original"], self.threshold)
         for method, mask in masks.items():
-            self.rows.append({"case": case, "method": method, **case_figures(mask, truth, spacing_mm)})
+            self.rows.append({"case": case, "method": method, **case_figures(mask * known, truth * known, spacing_mm)})
 
     def _write(self, engine: Engine) -> None:
         write_scores(self.output_dir, self.rows, {**self.settings, "hu_threshold": self.threshold})
@@ -157,33 +160,25 @@ def rows_of(rows: Sequence[Mapping[str, Any]], method: str) -> list[Mapping[str,
 
 def by_thresholds(image: Any, threshold: float) -> Volume:
     """The class numbers (X, Y, Z) that HU alone give of a CT (1, X, Y, Z): lungs, and what in them is denser."""
-    hu, spacing_mm, back = _upright(image)
-    lung = lung_mask(hu, spacing_mm)
-    return nib.apply_orientation(lung.astype(np.uint8) + (lung & (hu >= threshold)), back)
+    turn = turn_of(np.asarray(image.affine))
+    hu = turn.upright(_array(image))
+    lung = lung_mask(hu, turn.spacing_mm)
+    return turn.undone(lung.astype(np.uint8) + (lung & (hu >= threshold)))
 
 
 def _dice_by_threshold(item: Mapping[str, Any]) -> list[float]:
     """The Dice of the infection that each of `THRESHOLDS` gives, 1 where it is rightly empty."""
-    hu, spacing_mm, _ = _upright(item["original"])
-    lung = lung_mask(hu, spacing_mm)
-    truth = _upright(item["truth"])[0].round() == INFECTED
-    return [_dice(lung & (hu >= threshold), truth) for threshold in THRESHOLDS]
+    turn = turn_of(np.asarray(item["original"].affine))
+    hu, labels = turn.upright(_array(item["original"])), turn.upright(class_volume(item["truth"]))
+    lung = lung_mask(hu, turn.spacing_mm) & (labels != IGNORED)
+    return [_dice(lung & (hu >= threshold), labels == INFECTED) for threshold in THRESHOLDS]
 
 
-def _upright(image: Any) -> tuple[Volume, list[float], Volume]:
-    """A volume (1, X, Y, Z) with axes near RAS as (X, Y, Z), its spacing in mm, and the way back."""
-    affine = np.asarray(image.affine)
-    to_ras = nib.io_orientation(affine)
-    back = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], to_ras)
-    spacing_mm = np.array(spacing_of(affine))[np.argsort(to_ras[:, 0])].tolist()
-    volume = image[0].as_subclass(torch.Tensor).cpu().numpy()
-    return nib.apply_orientation(volume, to_ras), spacing_mm, back
-
-
-def _numbers(label: torch.Tensor) -> Volume:
-    return np.asarray(label[0].as_subclass(torch.Tensor).cpu().numpy()).round().astype(np.uint8)
+def _array(image: torch.Tensor) -> Volume:
+    return np.asarray(image[0].as_subclass(torch.Tensor).cpu().numpy())
 
 
 def _dice(mask: Volume, truth: Volume) -> float:
-    total = int(mask.sum()) + int(truth.sum())
-    return 2 * int((mask & truth).sum()) / total if total else 1.0
+    """Dice of two masks, 1 where both are rightly empty."""
+    dice = class_dice(mask, truth, True)
+    return 1.0 if math.isnan(dice) else dice

@@ -10,10 +10,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ..checks import InputError, check_hounsfield, check_number
+from ..lungs import HEALTHY, INFECTED
 from ..proportions import proportion_of
 from .items import Data, like
-
-HEALTHY, INFECTED = 1, 2
 
 
 class HounsfieldUnitsd(MapTransform):
