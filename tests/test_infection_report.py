@@ -264,7 +264,7 @@ def test_the_page_tells_what_its_interval_is_worth(no_pictures):
     assert "held the truth" not in plain
     assert "held the truth of 90&nbsp;% of the synthetic chests" in fitted
     assert "In brackets: the 90&nbsp;% interval" in fitted
-    assert "In brackets: the interval of 4 estimates" in plain
+    assert "In brackets: the interval of 2 estimates" in plain
 
 
 def test_a_page_without_a_proportion_has_no_empty_tables():
