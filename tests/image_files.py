@@ -150,6 +150,6 @@ def load_label(path: Path) -> torch.Tensor:
     return LoadImaged(keys="label", reader=LabelReader(), ensure_channel_first=True)({"label": str(path)})["label"]
 
 
-def load_views(path: Path, angles_file: Path) -> torch.Tensor:
-    reader = ViewsReader(str(angles_file))
+def load_views(path: Path, angles_file: Path | None) -> torch.Tensor:
+    reader = ViewsReader(angles_file)
     return LoadImaged(keys="image", reader=reader, ensure_channel_first=False)({"image": str(path)})["image"]

@@ -50,4 +50,7 @@ def test_metadata_names_what_goes_in_and_comes_out(system):
     assert list(data_format["inputs"]) == ["image"]
     assert list(data_format["outputs"]) == ["pred"]
     prediction = data_format["outputs"]["pred"]
-    assert prediction["num_channels"] == len(prediction["channel_def"])
+    # To MONAI Label these are the values of the label map that it gets, and their names.
+    labels = prediction["channel_def"]
+    assert len(labels) > 1
+    assert list(labels) == [str(value) for value in range(len(labels))]

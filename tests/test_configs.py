@@ -55,7 +55,10 @@ def test_every_other_network_changes_what_train_and_inference_have(model):
 
 
 def test_metadata_names_the_classes():
-    assert raw("metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "vessel"}
+    assert raw("metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"] == {
+        "0": "background",
+        "1": "vessel",
+    }
 
 
 def test_resumed_training_is_the_uninterrupted_one(vessels, tmp_path):
@@ -86,7 +89,8 @@ def test_inference_writes_every_result(kind, request, weights, tmp_path):
     dataset_dir = request.getfixturevalue(kind)
     open_config("infer", dataset_dir=str(dataset_dir), output_dir=str(tmp_path), load_path=str(weights), **QUICK).run()
     (case,) = tmp_path.iterdir()
-    assert sorted(path.name for path in case.iterdir()) == sorted(RESULT_FILES)
+    dicom_seg = ["mask.dcm"] if kind == "vessels_dicom" else []
+    assert sorted(path.name for path in case.iterdir()) == sorted([*RESULT_FILES, *dicom_seg])
     probability = nib.load(case / "probability.nii.gz")
     label = nib.load(dataset_dir / "labelsTr" / f"{case.name}.nii.gz")
     assert probability.shape == label.shape

@@ -51,7 +51,7 @@ def clock(monkeypatch):
     return clock
 
 
-def train(folder, clock, epochs, resume=False, interval=1):
+def train(folder, clock, epochs, resume=False, interval=1, best_file=None):
     """A training of a few steps an epoch, with the handlers in the order of the configs."""
     torch.manual_seed(0)
     network = SlowNetwork(clock)
@@ -76,12 +76,21 @@ def train(folder, clock, epochs, resume=False, interval=1):
         additional_metrics={"train_loss": Average(output_transform=from_engine(["loss"], first=True))},
         train_handlers=[
             ValidationHandler(interval=interval, validator=evaluator, epoch_level=True),
-            Checkpoints(str(folder), network, optimizer, evaluator, schedule, resume=resume),
+            Checkpoints(str(folder), network, optimizer, evaluator, schedule, resume=resume, best_file=best_file),
             History(str(folder), evaluator, resume=resume),
         ],
     )
     trainer.run()
     return trainer, evaluator
+
+
+def test_the_best_network_goes_where_it_shall(tmp_path, clock):
+    train(tmp_path / "one", clock, epochs=1)
+    train(tmp_path / "other", clock, epochs=1, best_file=str(tmp_path / "models" / "model.pt"))
+    assert not (tmp_path / "other" / "model.pt").exists()
+    assert (tmp_path / "other" / "last.pt").is_file()
+    one, other = (torch.load(tmp_path / folder / "model.pt", weights_only=True) for folder in ("one", "models"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def rows_of(folder):

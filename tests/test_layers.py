@@ -14,7 +14,7 @@ LAYERS = [
     {"writers"},
     {"readers", "transforms", "networks", "losses", "lean", "metrics", "agreement"},
     {"inferers", "handlers"},
-    {"datasets", "ensembles", "integrity", "plans", "report", "workflow"},
+    {"datasets", "ensembles", "inspection", "integrity", "packing", "plans", "report", "workflow"},
     {"commands"},
     {"__main__"},
 ]

@@ -2,10 +2,19 @@
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import nn
 from torchinfo import summary
 
-from beyond2d.networks import DenoisingAutoencoder, PatchClassifier, VolumetricUNet, ensemble_of
+from beyond2d.checks import InputError
+from beyond2d.networks import (
+    DenoisingAutoencoder,
+    PatchClassifier,
+    PlannedUNet,
+    VolumetricUNet,
+    ensemble_of,
+    with_weights,
+)
 
 
 def test_parameters_are_the_papers():
@@ -232,3 +241,41 @@ def test_an_ensemble_stays_finite_where_all_members_are_sure():
 def test_an_ensemble_of_one_is_that_network():
     network = small_network()
     assert ensemble_of(network) is network
+
+
+@torch.no_grad()
+def test_an_ensemble_in_training_answers_at_every_level():
+    sizes = {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2], "filters": [4, 6, 8]}
+    member = PlannedUNet(3, 1, 2, **sizes, norm_name="instance", deep_supervision=True, deep_supr_num=1)
+    together, image = ensemble_of(member, 2).train(), torch.rand(1, 1, 16, 16, 16)
+    heads = member.train()(image).softmax(dim=2)
+    assert heads.shape == (1, 2, 2, 16, 16, 16)
+    torch.testing.assert_close(together(image).softmax(dim=2), heads, rtol=0, atol=1e-5)
+
+
+def test_weights_of_a_file_are_put_into_a_network(tmp_path):
+    path, weights = str(tmp_path / "model.pt"), nn.Linear(3, 2).state_dict()
+    torch.save(weights, path)
+    network = nn.Linear(3, 2)
+    assert with_weights(network, None) is network
+    assert not torch.equal(network.weight, weights["weight"])
+    assert torch.equal(with_weights(network, path).weight, weights["weight"])
+    with pytest.raises(InputError, match=r"model.pt: expected weights of the config's network \(2 tensors\)"):
+        with_weights(nn.Linear(3, 4), path)
+
+
+@torch.no_grad()
+def test_a_planned_network_is_monais_and_can_be_scripted():
+    sizes = {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2], "filters": [4, 6, 8]}
+    options = {**sizes, "norm_name": "instance", "deep_supervision": True, "deep_supr_num": 1}
+    monais, planned = DynUNet(3, 1, 2, **options), PlannedUNet(3, 1, 2, **options)
+    planned.load_state_dict(monais.state_dict())
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert torch.equal(planned(image), monais(image))
+    assert planned(image).shape == (1, 2, 2, 16, 16, 16)  # in training with an answer of a lower level
+    together = ensemble_of(planned, 2).eval()
+    for network in (planned.eval(), together):
+        scripted = torch.jit.script(network)
+        for size in (16, 24):
+            image = torch.rand(1, 1, size, 16, 16)
+            assert torch.equal(scripted(image), network(image))

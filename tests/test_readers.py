@@ -34,7 +34,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, XRayAngi
 
 from beyond2d.checks import InputError
 from beyond2d.datasets import write_dicom_series
-from beyond2d.readers import read_angles_file, threshold_for, weights_for, write_angles_file
+from beyond2d.readers import read_angles_file, threshold_for, weights_for, weights_sha256, write_angles_file
 
 REAL_DICOM = Path(__file__).resolve().parents[2] / "shared" / "data" / "dicom"
 needs_real_dicom = pytest.mark.skipif(not REAL_DICOM.is_dir(), reason=f"no real DICOM folders in {REAL_DICOM}")
@@ -290,6 +290,16 @@ def test_affine_of_the_angles_file_places_the_grid(tmp_path: Path) -> None:
     assert views.meta["spacing"] == pytest.approx(0.7)
 
 
+def test_the_angles_file_beside_the_views_is_taken_where_nobody_names_one(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(random_volume((8, 6, 3)), np.eye(4)), tmp_path / "head.nii.gz")
+    with pytest.raises(InputError, match=r"head.nii.gz: expected the angles of its views in head.yaml or angles.yaml"):
+        load_views(tmp_path / "head.nii.gz", None)
+    write_angles_file(tmp_path / "angles.yaml", [0, 10, 20])
+    assert load_views(tmp_path / "head.nii.gz", None).meta["angles_deg"] == [0, 10, 20]
+    write_angles_file(tmp_path / "head.yaml", [0, 30, 60])
+    assert load_views(tmp_path / "head.nii.gz", None).meta["angles_deg"] == [0, 30, 60]
+
+
 def test_the_nearest_weights_are_chosen(tmp_path):
     for num_views in (2, 3, 5, 10):
         (tmp_path / f"views_{num_views:02d}.pt").touch()
@@ -315,3 +325,11 @@ def test_the_threshold_of_the_nearest_number_of_views_is_chosen(tmp_path):
         threshold_for(str(tmp_path), "unet", "sum", 2)
     with pytest.raises(InputError, match="threshold: expected thresholds of unet max"):
         threshold_for(str(tmp_path / "none"), "unet", "max", 2)
+
+
+def test_weights_have_their_sha256(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert weights_sha256(str(tmp_path / "model.pt")) == known
+    with pytest.raises(InputError, match="none.pt: expected a file of weights, cannot read it"):
+        weights_sha256(tmp_path / "none.pt")

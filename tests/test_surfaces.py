@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from skimage.morphology import skeletonize
 
-from beyond2d.surfaces import betti0, bounding_box, centreline, marching_cubes_mesh, ply_bytes, stl_bytes
+from beyond2d.surfaces import (
+    betti0,
+    bounding_box,
+    centreline,
+    marching_cubes_mesh,
+    ply_bytes,
+    simplified,
+    smoothed,
+    stl_bytes,
+)
 
 MIRRORED = np.diag([-0.5, 0.5, 0.5, 1.0])
 PLACED = np.array([[0.0, -0.7, 0, 30], [0.5, 0, 0, -20], [0, 0, 1.2, 10], [0, 0, 0, 1]])
@@ -166,3 +175,39 @@ def test_a_part_that_thinning_wipes_out_keeps_its_voxels():
     assert not skeletonize(mask)[2:4, 2:4, 2:4].any()
     assert (centreline(mask) == mask).all()
     assert not centreline(np.zeros_like(mask)).any()
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), PLACED])
+def test_a_smooth_surface_has_the_same_volume_and_no_steps(affine):
+    mask = (ball(40, 14.0) > 0.5).astype(np.float32)
+    rough = marching_cubes_mesh(mask, 0.5, affine)
+    smooth = smoothed(rough, affine)
+    assert signed_volume(smooth) == pytest.approx(signed_volume(rough), rel=0.02)
+    ball_area = area(marching_cubes_mesh(ball(40, 14.0), 0.5, affine))
+    assert abs(area(smooth) - ball_area) < 0.4 * abs(area(rough) - ball_area)
+    np.testing.assert_array_equal(smooth.faces, rough.faces)
+
+
+def test_what_is_thin_survives_smoothing():
+    line = np.zeros((20, 20, 30), np.float32)
+    line[10, 10, 3:27] = 1
+    rough = marching_cubes_mesh(line, 0.5, np.eye(4))
+    smooth = smoothed(rough, np.eye(4))
+    assert signed_volume(smooth) > 0.1 * signed_volume(rough)
+    assert (np.ptp(smooth.vertices_mm, axis=0) >= np.array([0.4, 0.4, 23.4]) - 1e-6).all()
+
+
+@pytest.mark.parametrize(("most", "lost"), [(100, 0.3), (1000, 0.04), (5000, 0.01)])
+def test_a_simple_surface_has_few_faces_near_the_first_ones(most, lost):
+    mesh = marching_cubes_mesh(ball(60, 25.0), 0.5, PLACED)
+    light = simplified(mesh, most)
+    assert most / 4 < len(light.faces) <= most < len(mesh.faces)
+    assert light.faces.max() < len(light.vertices_mm)
+    assert signed_volume(light) == pytest.approx(signed_volume(mesh), rel=lost)
+
+
+def test_a_surface_that_is_simple_or_empty_stays_as_it_is():
+    mesh = marching_cubes_mesh(ball(20, 5.0), 0.5, np.eye(4))
+    assert simplified(mesh, len(mesh.faces)) is mesh
+    empty = marching_cubes_mesh(np.zeros((4, 4, 4)), 0.5, np.eye(4))
+    assert len(simplified(smoothed(empty, np.eye(4)), 10).faces) == 0

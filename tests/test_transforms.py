@@ -1,5 +1,6 @@
 """The dictionary transforms: what they compute, and that they carry the geometry through and back."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -9,9 +10,11 @@ from skimage.filters import threshold_otsu
 
 from beyond2d.checks import InputError
 from beyond2d.projection import back_project, project, scale_to_unit, view_angles
+from beyond2d.readers import VolumeReader
 from beyond2d.transforms import (
     BackProjectd,
     Isotropicd,
+    LoadDigitd,
     OtsuLabeld,
     Projectd,
     RandDetectorNoised,
@@ -22,6 +25,7 @@ from beyond2d.transforms import (
     SameGridd,
     SquarePadd,
     Upright,
+    VesselMaskd,
     ViewAnglesd,
     ViewStatisticsd,
     Windowd,
@@ -266,6 +270,27 @@ def test_statistics_do_not_depend_on_the_brightness_of_the_views():
     assert one.shape == (4, 16, 16, 8)
     torch.testing.assert_close(one.as_tensor(), other.as_tensor(), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(one.meta["angles_deg"], item["angles_deg"])
+
+
+def test_the_mask_is_cut_at_the_threshold_of_the_nearest_number_of_views():
+    item = Projectd()(ViewAnglesd(num_views=4)({"image": image((16, 16, 8))}))
+    item["pred"] = image((16, 16, 8), seed=1)
+    for threshold, expected in ((0.7, 0.7), ({2: 0.1, 5: 0.6, 10: 0.3}, 0.6)):
+        mask = VesselMaskd(threshold=threshold)(item)["pred"]
+        assert mask.dtype == torch.uint8
+        assert torch.equal(mask.as_tensor(), (item["pred"] >= expected).as_tensor().to(torch.uint8))
+        assert torch.equal(mask.affine, item["pred"].affine)
+
+
+def test_a_digit_is_read_from_a_file_or_taken_as_it_is(tmp_path):
+    digit = np.random.default_rng(0).integers(0, 255, (16, 16, 16)).astype(np.uint8)
+    load = LoadDigitd("image", VolumeReader())
+    nib.save(nib.Nifti1Image(digit, np.eye(4)), tmp_path / "digit.nii.gz")
+    np.testing.assert_array_equal(load({"image": str(tmp_path / "digit.nii.gz")})["image"], digit)
+    assert load({"image": digit})["image"] is digit
+    nib.save(nib.Nifti1Image(digit[:8], np.eye(4)), tmp_path / "half.nii.gz")
+    with pytest.raises(InputError, match=r"half.nii.gz: expected a digit of 16 x 16 x 16 voxels, got 8 x 16 x 16"):
+        load({"image": str(tmp_path / "half.nii.gz")})
 
 
 def test_refining_and_the_hull_as_transforms():

@@ -11,15 +11,19 @@ import fire
 
 from .checks import InputError
 from .commands import (
+    check,
     check_data,
     demo,
     draft_labels,
     ensemble,
     evaluate,
     info,
+    pack,
     phantom,
     plan,
     project,
+    pull,
+    push,
     quantify,
     reconstruct,
     segment,
@@ -47,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     on_images = (demo, phantom, project, reconstruct, segment, quantify, draft_labels)
     on_data = (check_data, plan, train, evaluate, ensemble, info)
-    commands = {function.__name__.replace("_", "-"): function for function in on_images + on_data}
+    on_bundles = (pack, check, push, pull)
+    commands = {function.__name__.replace("_", "-"): function for function in on_images + on_data + on_bundles}
     try:
         fire.Fire(commands, command=_help_last(sys.argv[1:] if arguments is None else list(arguments)), name="beyond2d")
     except (InputError, RuntimeError) as error:

@@ -228,7 +228,12 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 def check_state_dict(path: Path, expected: Mapping[str, torch.Tensor]) -> None:
     """A weights file that holds a state dict with the names and shapes of `expected`."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in load_state_dict(path).items()}
+    check_tensors(path, load_state_dict(path), expected)
+
+
+def check_tensors(path: Path | str, found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Tensors with the names and shapes of `expected`. `path` is their file."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     different = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
     if different:

@@ -49,6 +49,7 @@ class Checkpoints:
         schedule: changes the optimizer's learning rate.
         resume: go on from the folder's `last.pt`; a folder without one starts from the beginning.
         start_from: weights to begin with, a `model.pt` or a `last.pt`; None begins with random ones.
+        best_file: for the best epoch's network in place of the folder's `model.pt`.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Checkpoints:
         schedule: torch.optim.lr_scheduler.LRScheduler,
         resume: bool = False,
         start_from: str | None = None,
+        best_file: str | None = None,
     ) -> None:
         self.folder = Path(folder)
+        self.best_file = self.folder / "model.pt" if best_file is None else Path(best_file)
         self.network = network
         self.optimizer = optimizer
         self.evaluator = evaluator
@@ -81,10 +84,10 @@ class Checkpoints:
         metric = validated.metrics.get(validated.key_metric_name)
         if metric is not None and metric > self.best:
             self.best = float(metric)
-            self._write("model.pt", weights)
+            self._write(self.best_file, weights)
         progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
         steered = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
-        self._write("last.pt", {"network": weights, **steered, "progress": progress})
+        self._write(self.folder / "last.pt", {"network": weights, **steered, "progress": progress})
 
     def _load(self, engine: Engine) -> None:
         last = self.folder / "last.pt"
@@ -102,9 +105,9 @@ class Checkpoints:
         engine.state.epoch = state["progress"]["epoch"]
         engine.state.iteration = state["progress"]["iteration"]
 
-    def _write(self, name: str, state: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.folder / name) as hidden:
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as hidden:
             torch.save(state, hidden)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
-from monai.networks.nets import resnet18
+from monai.networks.nets import DynUNet, resnet18
+from monai.networks.nets.dynunet import DynUNetSkipLayer
 from torch import nn
+
+from .checks import check_tensors, load_state_dict
 
 
 class DenoisingAutoencoder(nn.Sequential):
@@ -133,6 +137,29 @@ class PatchClassifier(nn.Sequential):
         )
 
 
+class _SkipLayer(DynUNetSkipLayer):
+    """A level of DynUNet without what TorchScript cannot compile: the answers kept for the loss of deep supervision."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():
+            return super().forward(x)
+        shrunk = self.downsample(x)
+        return self.upsample(self.next_layer(shrunk), shrunk)
+
+
+class PlannedUNet(DynUNet):
+    """MONAI's DynUNet, which TorchScript cannot compile with deep supervision, in a form that it can.
+
+    Arguments, weights, their names and all results are DynUNet's.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for layer in self.modules():
+            if isinstance(layer, DynUNetSkipLayer):
+                layer.__class__ = _SkipLayer
+
+
 class Ensemble(nn.Module):
     """Several networks of one architecture as one: the logarithm of the mean of their probabilities.
 
@@ -148,14 +175,28 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(copy.deepcopy(member) for _ in range(count))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Of an image (B, C, X, Y, Z) the logits (B, classes, X, Y, Z)."""
-        total = sum(member(image).float().softmax(dim=1) for member in self.members)
+        """Of an image (B, C, X, Y, Z) the logits (B, classes, X, Y, Z), or (B, heads, classes, X, Y, Z) in training."""
+        total = torch.zeros((), device=image.device)
+        for member in self.members:  # a loop and not a sum, so that TorchScript can hold it
+            total = total + member(image).float().softmax(dim=-4)
         return torch.log(total / len(self.members) + 1e-7)
 
 
 def ensemble_of(member: nn.Module, count: int = 1) -> nn.Module:
     """`count` networks as one; a single one stays what it is, and so do the names of its weights."""
     return member if count == 1 else Ensemble(member, count)
+
+
+def with_weights(network: nn.Module, path: str | None) -> nn.Module:
+    """A network with the weights of a file; None leaves it as it is.
+
+    For networks that stand beside the one which a workflow's own handler loads.
+    """
+    if path is not None:
+        state = load_state_dict(Path(path))
+        check_tensors(path, state, network.state_dict())
+        network.load_state_dict(state)
+    return network
 
 
 def _down(channels_in: int, channels_out: int) -> list[nn.Module]:

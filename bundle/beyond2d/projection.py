@@ -12,7 +12,7 @@ Volumes are (..., X, Y, Z) with X = Y; stacks of views are (..., V, X, Z); angle
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +52,11 @@ def sample_views(num_views: int, total: int = MAX_VIEWS) -> list[int]:
 def view_angles(num_views: int, total: int = MAX_VIEWS, span_deg: float = 90.0) -> list[float]:
     """Angles in degrees of the sampled views; the first is 0, the last is `span_deg`."""
     return [index * span_deg / (total - 1) for index in sample_views(num_views, total)]
+
+
+def nearest_count(counts: Iterable[int], num_views: int) -> int:
+    """The number of views nearest to `num_views` by ratio: 4 is nearer to 5 than to 3."""
+    return min(counts, key=lambda known: abs(math.log(known / num_views)))
 
 
 def project(volume: torch.Tensor, angles_deg: Sequence[float], mode: str = "max") -> torch.Tensor:

@@ -88,21 +88,8 @@ def _check_overrides(files: Sequence[str], overrides: Mapping[str, Any]) -> None
 
 
 def _check_weights(parser: ConfigParser) -> None:
-    """Refuse weights of another network before any work is done; loading them is left to the config's handlers.
-
-    Beside `load_path` of `network_def` a config may have further `<name>_load_path` of `<name>_def`.
-    """
-    content: dict[str, Any] = parser.get(default={})
-    for key in sorted((key for key in content if key.endswith("load_path")), key=len):
-        name = key.removesuffix("load_path") or "network_"
-        path = parser.get_parsed_content(key)
-        if path is not None and not _is_left_out(parser, content.get("handlers", []), key):
-            network = parser.get_parsed_content(f"{name}def")
-            check_state_dict(Path(path), network.state_dict() if isinstance(network, torch.nn.Module) else {})
-
-
-def _is_left_out(parser: ConfigParser, loaders: Sequence[Mapping[str, Any]], key: str) -> bool:
-    """Whether the config disables the handler that would load a file."""
-    places = [place for place, loader in enumerate(loaders) if loader.get("load_path") == f"@{key}"]
-    disabled = [f"handlers#{place}#_disabled_" for place in places if "_disabled_" in loaders[place]]
-    return any(parser.get_parsed_content(place) for place in disabled)
+    """Refuse weights of another network before any work is done; loading them is left to the config's handlers."""
+    if "load_path" in parser:
+        path = parser.get_parsed_content("load_path")
+        network = parser.get_parsed_content("network_def")
+        check_state_dict(Path(path), network.state_dict() if isinstance(network, torch.nn.Module) else {})

@@ -70,7 +70,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file with sorted keys; numbers that JSON does not have (NaN, infinity) become null."""
-    text = json.dumps(_plain(content), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(plain(content), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, f"{text}\n".encode())
 
 
@@ -79,7 +79,7 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequ
     with whole_file(path) as hidden, hidden.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_plain(row) for row in rows)
+        writer.writerows(plain(row) for row in rows)
 
 
 def save_volume(path: str | Path, volume: np.ndarray | torch.Tensor, affine: np.ndarray, dtype: Any) -> None:
@@ -122,14 +122,14 @@ def _cannot_write(out: Path, error: OSError) -> InputError:
     return InputError(f"out: cannot write into {out}: {reason}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value in the words of JSON and CSV: dictionaries, lists, text, numbers and None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

@@ -28,7 +28,7 @@ def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
     """Make a vessel tree, project it at 2, 5 and 10 views, and reconstruct each with the shipped weights.
 
     Writes OUT/phantom (the image and its exact label) and OUT/views_02, OUT/views_05, OUT/views_10, each with
-    probability, mask, mesh, picture and scores.
+    probability, mask, mesh, pictures, a page and scores.
 
     Args:
         out: folder for the results.
@@ -46,7 +46,7 @@ def demo(out: str = "demo", size: int = 128, spacing_mm: float = 1.0) -> None:
     print(f"\nA synthetic vessel tree that was not trained on, {size} x {size} x {size} voxels of {spacing_mm:g} mm,")
     print("reconstructed from simulated views with detector noise:\n")
     print(_score_table(results.values()).text())
-    print(f"\nLook at     {folder}/views_10/views.png (reconstruction, truth, and where they differ)")
+    print(f"\nLook at     {folder}/views_10/report.html (to turn and scroll: reconstruction, truth, where they differ)")
     print(f"In Slicer   {folder}/phantom/vessels.nii.gz with {folder}/views_10/mask.nii.gz and mesh.stl")
     print("Next        beyond2d reconstruct YOUR_VOLUME --num_views 10 --out result")
 
@@ -85,6 +85,7 @@ def reconstruct(
     window: Sequence[float] | None = None,
     model: str | None = None,
     refine: int = 0,
+    title: str | None = None,
     **config: Any,
 ) -> None:
     """Reconstruct vessels from a few views.
@@ -92,7 +93,8 @@ def reconstruct(
     INPUT is a volume (NIfTI file or DICOM folder), which is projected first, or, with --angles, real projections:
     a NIfTI stack or a folder of PNG, TIFF, NPY or single-frame DICOM images.
 
-    Writes probability.nii.gz, mask.nii.gz, mesh.stl, mesh.ply, views.png and result.json into OUT.
+    Writes report.html (one page, opens offline: the mesh turns, the slices scroll), probability.nii.gz, mask.nii.gz,
+    mesh.stl, mesh.ply, views.png and result.json into OUT; of a DICOM series also mask.dcm, the mask as a DICOM SEG.
 
     Args:
         input: the volume or the projections.
@@ -103,6 +105,7 @@ def reconstruct(
         window: intensities LOW,HIGH to keep; for a CT in HU something like 150,600.
         model: `unet` (one network for any views, the default) or `autoencoder` (the paper's).
         refine: gradient steps that make the result agree better with the views; 10 are a good number.
+        title: shown on the page; otherwise nothing on it names the file or the patient.
         config: any key of configs/reconstruction/inference.yaml, e.g. --load_path my.pt --detector_noise False.
     """
     overrides: dict[str, Any] = {"model": model, "refine_steps": check_count(refine, 0, "refine"), **config}
@@ -110,6 +113,8 @@ def reconstruct(
         overrides["window"] = list(check_window(window))
     if label is not None:
         overrides["label"] = str(label)
+    if title is not None:
+        overrides["title"] = str(title)
     task = "infer" if angles is None else "infer_views"
     if num_views is not None:
         overrides["num_views"] = check_num_views(num_views)
@@ -123,7 +128,8 @@ def reconstruct(
     if result["scores"] is not None:
         print(f"Against the {result['truth']} label:\n")
         print(_score_table([result]).text())
-    print(f"\n{result['vessel_ml']:.1f} ml of vessel. Look at {out}/views.png; open mask.nii.gz and mesh.stl in Slicer")
+    print(f"\n{result['vessel_ml']:.1f} ml of vessel")
+    print(f"Look at     {out}/report.html; open mask.nii.gz and mesh.stl in Slicer")
 
 
 def _write_phantom(folder: Path, spec: VesselSpec) -> None:

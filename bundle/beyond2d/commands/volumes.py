@@ -20,12 +20,14 @@ def segment(
     task: str = "hippocampus",
     model_dir: str | None = None,
     label: str | None = None,
+    title: str | None = None,
     **config: Any,
 ) -> None:
     """Segment an image: a NIfTI file or a folder with one DICOM series.
 
-    Writes mask.nii.gz (on the image's own grid), overlay.png and result.json (volumes in ml, scores where there is a
-    label) into OUT.
+    Writes report.html (one page, opens offline: the labels turn, the slices scroll), mask.nii.gz (on the image's own
+    grid), overlay.png and result.json (volumes in ml, scores where there is a label) into OUT; of a DICOM series also
+    mask.dcm, the mask as a DICOM SEG.
 
     Args:
         image: NIfTI file or DICOM folder.
@@ -33,12 +35,14 @@ def segment(
         task: which of the shipped weights: hippocampus.
         model_dir: the folder of a training of your own, with model.pt and plan.yaml, instead of a task.
         label: the true mask as NIfTI, to score against.
+        title: shown on the page; otherwise nothing on it names the file or the patient.
         config: any key of configs/segmentation/inference.yaml, e.g. --overlap 0.25 --flips False.
     """
     folder = _shipped("segmentation", task) if model_dir is None else Path(model_dir)
     overrides = {"input": str(image), "output_dir": str(out), "models_dir": str(folder), "task": folder.name, **config}
-    if label is not None:
-        overrides["label"] = str(label)
+    for name, value in {"label": label, "title": title}.items():
+        if value is not None:
+            overrides[name] = str(value)
     if "overlap" in config:
         overrides["overlap"] = check_overlap(config["overlap"])
     result = result_of(run_task("segmentation", "infer", overrides))
@@ -47,7 +51,7 @@ def segment(
         for name, ml in result["volumes_ml"].items()
     ]
     print(f"\n{case_table(rows, tuple(rows[0])).text()}")
-    print(f"\nLook at {out}/overlay.png; open {out}/mask.nii.gz over the image in Slicer")
+    print(f"\nLook at     {out}/report.html; open {out}/mask.nii.gz over the image in Slicer")
 
 
 def quantify(
@@ -63,7 +67,8 @@ def quantify(
     """Say how much of the lungs is infected in a chest CT: a NIfTI file in HU or a folder with one DICOM series.
 
     Writes report.html (one page, opens offline), report.json, lung.nii.gz and infection.nii.gz (on the scan's own
-    grid) into OUT. For research: it tells dense lung from aerated lung, and cannot tell why it is dense.
+    grid) into OUT; of a DICOM series also lung.dcm and infection.dcm, the masks as DICOM SEG. For research: it tells
+    dense lung from aerated lung, and cannot tell why it is dense.
 
     Args:
         image: NIfTI file or DICOM folder.

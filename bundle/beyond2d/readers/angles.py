@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..checks import InputError, check_affine, check_angles, check_known_keys, one_line
 from ..writers import whole_file
 
+ANGLES_FILE = "angles.yaml"
 DECIMALS = 6
 
 
@@ -54,6 +55,15 @@ def read_angles_file(path: str | Path) -> AnglesFile:
         invert=_flag(path, content.get("invert", False)),
         affine=_affine(path, content.get("affine")),
     )
+
+
+def angles_file_of(views: Path) -> Path:
+    """The angles file of views where nobody names one: with the stack's own name, or angles.yaml beside it."""
+    own = f"{views.name.removesuffix('.gz').removesuffix('.nii')}.yaml"
+    for name in (own, ANGLES_FILE):
+        if (views.parent / name).is_file():
+            return views.parent / name
+    raise InputError(f"{views}: expected the angles of its views in {own} or {ANGLES_FILE} beside it, got neither")
 
 
 def write_angles_file(

@@ -8,6 +8,7 @@ without a word and be wrong in space.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,22 +58,27 @@ def read_series(folder: Path, modality: str | None = None) -> tuple[NDArray[np.f
     """The one DICOM series of a folder as (X, Y, Z) with its RAS affine: X along a row of pixels, Y down a
     column, Z along the normal of the slices. Rescale slope and intercept are applied. Where the files name their
     `modality`, another than the wanted one is refused."""
-    headers = _image_headers(folder)
-    _check_one_series(folder, headers)
+    headers = _series_headers(folder)
     found = {str(header.get("Modality") or modality) for header in headers.values()}
     if modality is not None and found != {modality}:
         raise InputError(f"{folder}: expected the modality {modality}, got a series of {', '.join(sorted(found))}")
-    ordered, affine = series_affine(folder, [_slice(path, header) for path, header in headers.items()])
+    ordered, affine = _ordered(folder, headers)
     volume = np.empty((len(ordered), *ordered[0].shape), np.float32)
     for index, entry in enumerate(ordered):
         volume[index] = _only_frame(entry.path, headers[entry.path])
     return volume.transpose(2, 1, 0), affine
 
 
+def series_files(folder: Path) -> tuple[list[Path], NDArray[np.float64]]:
+    """The files of a series in the order of the Z of `read_series`, and the RAS affine."""
+    ordered, affine = _ordered(folder, _series_headers(folder))
+    return [entry.path for entry in ordered], affine
+
+
 def read_frames(path: Path) -> tuple[NDArray[np.float32], float | None]:
     """The frames (F, rows, columns) of one DICOM file, bright where a display shows them bright, and the
     edge of their square pixels in mm, None where the header does not say."""
-    header = _header(path)
+    header = read_header(path)
     _check_whole(path, header)
     frames = _decode(path, header)
     if header.PhotometricInterpretation == "MONOCHROME1":
@@ -86,6 +92,26 @@ def read_frames(path: Path) -> tuple[NDArray[np.float32], float | None]:
     return frames, columns_mm
 
 
+def read_header(path: Path, tags: Sequence[str] = NEEDED_TAGS) -> FileDataset:
+    """Some tags of a file, by default those that are needed here and none that tells of the patient."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        _ = [*header.file_meta, *header]  # pydicom interprets a tag only when it is asked for
+    except DAMAGE as error:
+        raise InputError(f"{path}: DICOM header is damaged ({one_line(error)})") from error
+    return header
+
+
+def _series_headers(folder: Path) -> dict[Path, FileDataset]:
+    headers = _image_headers(folder)
+    _check_one_series(folder, headers)
+    return headers
+
+
+def _ordered(folder: Path, headers: dict[Path, FileDataset]) -> tuple[list[Slice], NDArray[np.float64]]:
+    return series_affine(folder, [_slice(path, header) for path, header in headers.items()])
+
+
 def _image_headers(folder: Path) -> dict[Path, FileDataset]:
     """The headers of a folder's DICOM images; other files and DICOM objects without pixels are passed over."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -96,7 +122,7 @@ def _image_headers(folder: Path) -> dict[Path, FileDataset]:
     for path in files:
         if path not in dicom_files and _ending(path) in endings:
             raise InputError(f"{path}: expected a DICOM file as its name says, got something else")
-    headers = {path: _header(path) for path in dicom_files}
+    headers = {path: read_header(path) for path in dicom_files}
     images = {path: header for path, header in headers.items() if _may_be_image(header)}
     if not images:
         raise InputError(f"{folder}: {EXPECTED}, got no DICOM image among its {len(files)} files")
@@ -176,16 +202,6 @@ def _decode(path: Path, header: FileDataset) -> NDArray[np.float32]:
     intercept = _numbers(path, header, "RescaleIntercept", 1)[0] if "RescaleIntercept" in header else 0.0
     frames = pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     return frames.reshape(-1, *frames.shape[-2:])
-
-
-def _header(path: Path) -> FileDataset:
-    """The tags that are needed here, and none that tells of the patient."""
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(NEEDED_TAGS))
-        _ = [*header.file_meta, *header]  # pydicom interprets a tag only when it is asked for
-    except DAMAGE as error:
-        raise InputError(f"{path}: DICOM header is damaged ({one_line(error)})") from error
-    return header
 
 
 def _check_decoder(path: Path, syntax: UID) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.misc import is_dicom
 
 from ..checks import InputError, check_volume, join_sizes, one_line
-from .angles import AnglesFile, read_angles_file
+from .angles import AnglesFile, angles_file_of, read_angles_file
 from .dicom import read_frames
 from .nifti import is_nifti, read_nifti
 from .volumes import grid_metadata, only_path
@@ -29,7 +29,8 @@ SAME = 1e-3  # two spacings that differ by less than this part are equal
 class ViewsReader(ImageReader):
     """Reads projections (V, X, Z) as float32, with their angles from an angles file.
 
-    For `LoadImaged(keys="image", reader=ViewsReader(angles_file), ensure_channel_first=False)`. Reads a NIfTI
+    For `LoadImaged(keys="image", reader=ViewsReader(angles_file), ensure_channel_first=False)`; without an angles file
+    the one beside the views is taken (see `angles.angles_file_of`). Reads a NIfTI
     stack with file axes (X, Z, V), a folder with one PNG, TIFF, NPY or DICOM image a view, or one multi-frame
     DICOM file. Pictures are taken as displayed: a column is X, the top row the highest Z.
 
@@ -37,8 +38,8 @@ class ViewsReader(ImageReader):
     (X, X, Z) that the views are to be reconstructed on.
     """
 
-    def __init__(self, angles_file: PathLike) -> None:
-        self.angles_file = Path(angles_file)
+    def __init__(self, angles_file: PathLike | None = None) -> None:
+        self.angles_file = None if angles_file is None else Path(angles_file)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Takes every name: what a file really holds is looked at when it is read."""
@@ -50,17 +51,18 @@ class ViewsReader(ImageReader):
 
     def get_data(self, img: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """The views (V, X, Z), and the metadata of the grid to reconstruct."""
-        angles = read_angles_file(self.angles_file)
-        views, header_spacing_mm = _read_views(img, angles.files, self.angles_file)
+        path = self.angles_file or angles_file_of(img)
+        angles = read_angles_file(path)
+        views, header_spacing_mm = _read_views(img, angles.files, path)
         if len(views) != len(angles.angles_deg):
             raise InputError(
-                f"{self.angles_file}: expected one angle for each of the {len(views)} views in {img}, "
+                f"{path}: expected one angle for each of the {len(views)} views in {img}, "
                 f"got {len(angles.angles_deg)} angles"
             )
         check_volume(torch.from_numpy(views)[None], str(img))
         if angles.invert:
             views = views.max() - views
-        spacing_mm, affine = _grid(self.angles_file, angles, header_spacing_mm, views.shape)
+        spacing_mm, affine = _grid(path, angles, header_spacing_mm, views.shape)
         size, height = views.shape[1:]
         meta = grid_metadata(affine, (size, size, height), channel_dim=0)
         return views, {**meta, "spacing": spacing_mm, "angles_deg": angles.angles_deg}

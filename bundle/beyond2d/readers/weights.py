@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..checks import InputError, check_choice
-from ..projection import PROJECTION_MODES
+from ..projection import PROJECTION_MODES, nearest_count
 
 
 def weights_for(models_dir: str, num_views: int) -> str:
@@ -19,11 +18,17 @@ def weights_for(models_dir: str, num_views: int) -> str:
     paths = {int(path.stem.removeprefix("views_")): path for path in Path(models_dir).glob("views_*.pt")}
     if not paths:
         raise InputError(f"models_dir: expected weights named views_02.pt and so on in {models_dir}, got none")
-    return str(paths[_nearest(paths, num_views)])
+    return str(paths[nearest_count(paths, num_views)])
 
 
 def threshold_for(models_dir: str, model: str, projection_mode: str, num_views: int) -> float:
-    """The threshold that did best on the validation cases at the number of views nearest to `num_views`.
+    """The threshold that did best on the validation cases at the number of views nearest to `num_views`."""
+    thresholds = thresholds_of(models_dir, model, projection_mode)
+    return thresholds[nearest_count(thresholds, num_views)]
+
+
+def thresholds_of(models_dir: str, model: str, projection_mode: str) -> dict[int, float]:
+    """The thresholds that did best on the validation cases, by number of views.
 
     `record.json` in the folder holds them, by network, image model and number of views.
     """
@@ -35,10 +40,12 @@ def threshold_for(models_dir: str, model: str, projection_mode: str, num_views: 
         raise InputError(
             f"threshold: expected thresholds of {model} {projection_mode} in {path}, got none; give --threshold"
         ) from error
-    thresholds = {int(count): float(threshold) for count, threshold in chosen.items()}
-    return thresholds[_nearest(thresholds, num_views)]
+    return {int(count): float(threshold) for count, threshold in chosen.items()}
 
 
-def _nearest(counts: Iterable[int], num_views: int) -> int:
-    """The nearest number of views by ratio."""
-    return min(counts, key=lambda known: abs(math.log(known / num_views)))
+def weights_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file of weights, in hex: says which they are wherever they lie."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: expected a file of weights, cannot read it ({error.strerror})") from error

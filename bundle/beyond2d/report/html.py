@@ -1,4 +1,4 @@
-"""The parts of pages that a browser shows on its own: one file, no script, nothing loaded from anywhere.
+"""The parts of pages that a browser shows on its own: one file, nothing loaded from anywhere.
 
 Functions take plain text and escape it; what is already HTML has the type `Markup`, so that mypy sees where text
 would slip through. The look is in `page.css`.
@@ -7,26 +7,30 @@ would slip through. The look is in `page.css`.
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import NamedTuple, NewType
+from typing import Any, NamedTuple, NewType
 
 Markup = NewType("Markup", str)
 
-# Browsers then refuse to load anything, even if some text slipped through as HTML.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# Browsers then refuse to load anything, and to run any script but those whose hashes are added, even if some text
+# slipped through as HTML.
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 _UNITS = re.compile(r"(?<=\d) (?=%|ml|mm|HU|hours)")
 
 
 class Section(NamedTuple):
     """A part of a page under its own heading; `kind` is "warning" or "fine" for a coloured box, "half" where
-    two sections have room side by side."""
+    two sections have room side by side; `scripts` run in their order when the page has been read."""
 
     heading: str
     body: Markup
     kind: str = ""
+    scripts: tuple[str, ...] = ()
 
 
 class Card(NamedTuple):
@@ -46,18 +50,19 @@ class Bar(NamedTuple):
 
 def document(title: str, note: str, headline: Markup, sections: Iterable[Section], footer: str = "") -> str:
     """A whole page: its title, a note of a few words on top, the headline and the sections in their order."""
-    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    body = "\n".join(_section(number, section) for number, section in enumerate(sections, 1))
+    parts = list(sections)
+    scripts = [script for section in parts for script in section.scripts]
+    body = "\n".join(_section(number, section) for number, section in enumerate(parts, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
 <title>{escape(title)}</title>
 <style>
-{style}</style>
+{resource("page.css")}</style>
 </head>
 <body>
 <header>
@@ -69,9 +74,15 @@ def document(title: str, note: str, headline: Markup, sections: Iterable[Section
 {body}
 </main>
 <footer><p>{text(footer)}</p></footer>
+{"".join(f"<script>{script}</script>" for script in scripts)}
 </body>
 </html>
 """
+
+
+def resource(name: str) -> str:
+    """The text of a file that lies beside this one, by its path from here."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def text(words: str) -> Markup:
@@ -146,6 +157,23 @@ def key(colours: Mapping[str, str]) -> Markup:
 def details(summary: str, content: Markup) -> Markup:
     """What unfolds on a click or a press of a key."""
     return Markup(f"<details><summary>{text(summary)}</summary>{content}</details>")
+
+
+def fine_print(words: str) -> Markup:
+    """Text that keeps its lines."""
+    return Markup(f"<pre>{escape(words)}</pre>")
+
+
+def data(name: str, content: Mapping[str, Any]) -> Markup:
+    """What a script of the page reads: JSON inside of the element with the id `name`."""
+    words = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+    return Markup(f'<script type="application/json" id="{escape(name)}">{words}</script>')
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii") for script in scripts]
+    allowed = "".join(f" 'sha256-{digest}'" for digest in digests)
+    return f"{_POLICY}; script-src{allowed}" if allowed else _POLICY
 
 
 def _section(number: int, section: Section) -> str:

@@ -15,7 +15,7 @@ from ..checks import InputError, one_line
 from ..lungs import INFECTED
 from ..proportions import Calibration, growth
 from ..readers import case_name
-from ..writers import save_volume, staged_folder, write_bytes, write_json
+from ..writers import plain, save_volume, staged_folder, write_bytes, write_json
 from .infection_figures import SCHEMA_VERSION, SYSTEM, brackets, figures, millilitres, percent, upright
 from .infection_page import infection_page
 from .segmentation import class_volume
@@ -31,7 +31,7 @@ class SaveInfectiond(MapTransform):
     under "result" as well. No name of a file or a folder gets into it but what `record` and `title` bring.
 
     Args:
-        output_dir: the folder for the files; for several cases the folder of one folder a case.
+        output_dir: the folder for the files; for several cases the folder of one folder a case; None writes none.
         single: whether the files of the one case go into `output_dir` itself.
         record: what was run, for the report's settings.
         calibration: how far beyond the estimates the interval reaches; None: it spans them and no more.
@@ -45,7 +45,7 @@ class SaveInfectiond(MapTransform):
         self,
         keys: KeysCollection = "pred",
         *,
-        output_dir: str,
+        output_dir: str | None,
         single: bool,
         record: Mapping[str, Any],
         calibration: Calibration | None = None,
@@ -55,7 +55,7 @@ class SaveInfectiond(MapTransform):
         truth_key: str = "truth",
     ) -> None:
         super().__init__(keys)
-        self.output_dir = Path(output_dir)
+        self.output_dir = None if output_dir is None else Path(output_dir)
         self.single = single
         self.record = dict(record)
         self.calibration = calibration
@@ -78,19 +78,16 @@ class SaveInfectiond(MapTransform):
                 hu, label, affine, output["estimates"], calibration=self.calibration, truth=truth,
                 earlier=self.earlier, hours=self.hours, title=self.title, settings=self.record,
             )  # fmt: skip
-            with staged_folder(self._folder(output)) as folder:
-                save_volume(folder / "lung.nii.gz", label > 0, affine, np.uint8)
-                save_volume(folder / "infection.nii.gz", label == INFECTED, affine, np.uint8)
-                write_json(folder / "report.json", report)
-                page = infection_page(report, upright(hu, label, affine))
-                write_bytes(folder / "report.html", page.encode())
-            output["result"] = report
+            if self.output_dir is not None:
+                case = case_name(output["original"].meta["filename_or_obj"])
+                with staged_folder(self.output_dir if self.single else self.output_dir / case) as folder:
+                    save_volume(folder / "lung.nii.gz", label > 0, affine, np.uint8)
+                    save_volume(folder / "infection.nii.gz", label == INFECTED, affine, np.uint8)
+                    write_json(folder / "report.json", report)
+                    page = infection_page(report, upright(hu, label, affine))
+                    write_bytes(folder / "report.html", page.encode())
+            output["result"] = plain(report)
         return output
-
-    def _folder(self, item: Mapping[Hashable, Any]) -> Path:
-        if self.single:
-            return self.output_dir
-        return self.output_dir / case_name(item["original"].meta["filename_or_obj"])
 
 
 def headline(report: Mapping[str, Any]) -> str:

@@ -6,16 +6,22 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..lungs import INFECTED
 from ..proportions import BINS, HEIGHTS, MANY_SAMPLES, SIDES
 from . import html
 from .charts import Part, histogram_chart, strip_chart
 from .html import Bar, Card, Markup, Section
 from .infection_figures import MINIMUM_LUNG_ML, Chest, brackets, known_estimates, millilitres, percent
-from .infection_pictures import INFECTION_COLOUR, LUNG_COLOUR, front_picture, slice_pictures
+from .infection_pictures import INFECTION_COLOUR, LUNG_COLOUR, SHOWN_HU, front_picture, slice_pictures
 from .page import COLOURS
+from .scene import Scene, class_surfaces
+from .settings import grid_rows, run_section
+from .viewer import viewer_section
 
 TITLE = "Infected part of the lungs"
 NOTE = "Chest CT, measured by beyond2d. For research; not for diagnosis or treatment."
+HEALTHY = "healthy lung"
+LABEL_COLOURS = {HEALTHY: LUNG_COLOUR, "infected lung": INFECTION_COLOUR}
 BIN_COLOURS = dict(zip(BINS, (COLOURS[1], COLOURS[0], COLOURS[5], COLOURS[4]), strict=True))
 RULE = (
     "The Chinese diagnosis and treatment protocol for COVID-19 (trial version 7) counts lesions that progress by more "
@@ -48,6 +54,7 @@ def _sections(report: Report, chest: Chest) -> Iterator[Section]:
     yield _flags(report)
     if report["growth"]:
         yield _growth(report["growth"], report)
+    yield _viewer(chest)
     yield _slices(report, chest)
     if report["proportion"] is not None:
         yield _front(report, chest)
@@ -124,6 +131,16 @@ def _verdict(growth: Report) -> str:
     if growth["hours"] is None:
         return "How many hours lie between the scans is not known, so the rule cannot be applied."
     return f"It says nothing about scans that lie {growth['hours']:g} hours apart with a change such as this."
+
+
+def _viewer(chest: Chest) -> Section:
+    lungs = class_surfaces(chest.label > 0, chest.affine, {"lungs": LUNG_COLOUR})
+    infected = class_surfaces(chest.label == INFECTED, chest.affine, {"infected": INFECTION_COLOUR})
+    # Lungs that can be looked through show the infection inside of them.
+    surfaces = [*infected, *(surface._replace(opacity=0.3) for surface in lungs)]
+    scene = Scene(chest.hu, chest.affine, SHOWN_HU, chest.label, LABEL_COLOURS, surfaces, hidden=(HEALTHY,))
+    words = "The surfaces of the lungs and of what is infected, and slices of the CT in the lung window."
+    return viewer_section(scene, words)
 
 
 def _slices(report: Report, chest: Chest) -> Section:
@@ -232,25 +249,4 @@ def _scores(scores: Report) -> Section:
 
 def _settings(report: Report) -> Section:
     given = report["input"]
-    rows = [
-        ("beyond2d", report["beyond2d_version"]),
-        ("voxels", " × ".join(str(size) for size in given["shape"])),
-        ("voxel size (mm)", " × ".join(f"{side:.3g}" for side in given["spacing_mm"])),
-        *_flat(report["settings"]),
-    ]
-    return Section("What was run", html.table("Input and settings", ("Setting", "Value"), rows, "words"))
-
-
-def _flat(settings: Report, before: str = "") -> Iterator[tuple[str, str]]:
-    """Settings in words, those within others as "outer.inner"."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", _words(value)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value))
-    return {None: "–", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
+    return run_section(grid_rows(given["shape"], given["spacing_mm"]), report["settings"])

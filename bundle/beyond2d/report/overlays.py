@@ -50,10 +50,11 @@ def overlay_picture(
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(PLANES), NUM_SLICES, squeeze=False)
     grey = _grey(turned[0])
+    colours = class_colours(len(names))
     for row, (name, across, right, up) in zip(grid, PLANES, strict=True):
-        for axes, index in zip(row, _slices(turned[1], across), strict=True):
+        for axes, index in zip(row, spread_slices(turned[1], across), strict=True):
             images = [np.moveaxis(volume, (right, up, across), (1, 0, 2))[..., index] for volume in (grey, *turned[1:])]
-            _draw(axes, images, spacing_mm[up] / spacing_mm[right], flip=right == 0)
+            _draw(axes, images, colours, spacing_mm[up] / spacing_mm[right], flip=right == 0)
             axes.set_title(f"{name} {index + 1}", color=INK, fontsize=9)
     _legend(figure, names, truth is not None)
     figure.suptitle(title, color=INK, fontsize=14)
@@ -63,26 +64,40 @@ def overlay_picture(
 
 def _grey(image: Volume) -> NDArray[np.float32]:
     """Intensities as 0..1."""
-    values = np.asarray(image, np.float32)
-    low, high = np.percentile(values[:: max(1, values.shape[0] // 128)], _SHOWN)
-    return ((values - low) / max(float(high - low), 1e-6)).clip(0, 1)
+    low, high = shown_window(image)
+    return ((np.asarray(image, np.float32) - low) / (high - low)).clip(0, 1)
 
 
-def _slices(mask: Volume, across: int) -> list[int]:
-    """The slices to show, evenly spread over those with a label, or over all."""
+def shown_window(image: Volume) -> tuple[float, float]:
+    """The intensities that become black and white."""
+    low, high = np.percentile(np.asarray(image[:: max(1, image.shape[0] // 128)], np.float32), _SHOWN)
+    return float(low), max(float(high), float(low) + 1e-6)
+
+
+def spread_slices(mask: Volume, across: int, count: int = NUM_SLICES) -> list[int]:
+    """Which slices to show, evenly spread over those with a label, or over all."""
     other = tuple(axis for axis in range(3) if axis != across)
     shown = np.flatnonzero((mask > 0).any(axis=other))
     first, last = (shown[0], shown[-1]) if shown.size else (0, mask.shape[across] - 1)
-    return [round(first + (last - first) * (place + 0.5) / NUM_SLICES) for place in range(NUM_SLICES)]
+    return [round(first + (last - first) * (place + 0.5) / count) for place in range(count)]
 
 
-def _draw(axes: Axes, images: Sequence[Volume], aspect: float, flip: bool) -> None:
-    """One slice of the image, mask and perhaps truth, each (up, right)."""
-    grey, mask = images[0], images[1]
+def tinted(grey: Volume, mask: Volume, colours: Sequence[str]) -> Volume:
+    """A plane of values 0..1 in red, green and blue, with the colours of its classes laid over it."""
     picture = np.repeat(np.asarray(grey)[..., None], 3, axis=-1)
-    for number in range(1, int(mask.max()) + 1):
-        picture[mask == number] += _OPACITY * (np.array(to_rgb(_colour(number))) - picture[mask == number])
-    axes.imshow(picture, origin="lower", aspect=aspect, interpolation="nearest")
+    for number, colour in enumerate(colours, 1):
+        picture[mask == number] += _OPACITY * (np.array(to_rgb(colour)) - picture[mask == number])
+    return picture
+
+
+def class_colours(count: int) -> list[str]:
+    """The colour of class 1, 2, …; after the seventh they begin anew."""
+    return [COLOURS[number % len(COLOURS)] for number in range(count)]
+
+
+def _draw(axes: Axes, images: Sequence[Volume], colours: Sequence[str], aspect: float, flip: bool) -> None:
+    """One slice of the image, mask and perhaps truth, each (up, right)."""
+    axes.imshow(tinted(images[0], images[1], colours), origin="lower", aspect=aspect, interpolation="nearest")
     for number in range(1, int(images[2].max()) + 1 if len(images) > 2 else 1):
         if (images[2] == number).any() and min(images[2].shape) > 1:  # a single row of voxels has no outline
             axes.contour(images[2] == number, levels=[0.5], colors="white", linewidths=0.8)
@@ -91,12 +106,9 @@ def _draw(axes: Axes, images: Sequence[Volume], aspect: float, flip: bool) -> No
     axes.set_axis_off()
 
 
-def _colour(number: int) -> str:
-    return COLOURS[(number - 1) % len(COLOURS)]
-
-
 def _legend(figure: Figure, names: Sequence[str], has_truth: bool) -> None:
-    handles: list[Patch | Line2D] = [Patch(color=_colour(number), label=name) for number, name in enumerate(names, 1)]
+    colours = class_colours(len(names))
+    handles: list[Patch | Line2D] = [Patch(color=c, label=name) for c, name in zip(colours, names, strict=True)]
     if has_truth:
         handles.append(Line2D([], [], color="white", label="truth"))
     columns = min(len(handles), 5)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 BACKGROUND = "#10141b"
 INK = "#e8ecf2"
@@ -49,3 +52,18 @@ class Page:
     def _place(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
         bottom = 1 - (top + height) / self.height
         return left / self.width, bottom, width / self.width, height / self.height
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture (rows, columns, 3) of red, green and blue, 0..1, as PNG."""
+    content = io.BytesIO()
+    Image.fromarray((255 * np.clip(picture, 0, 1)).round().astype(np.uint8)).save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
+def resized(picture: np.ndarray, width: int, height: int, smooth: bool = True) -> np.ndarray:
+    """A plane (rows, columns) or (rows, columns, 3) of numbers in another size, each row and column alike."""
+    method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    layers = np.asarray(picture, np.float32).reshape(*picture.shape[:2], -1)
+    new = [np.asarray(Image.fromarray(layer).resize((width, height), method)) for layer in np.moveaxis(layers, 2, 0)]
+    return np.stack(new, axis=2).reshape(height, width, *picture.shape[2:])

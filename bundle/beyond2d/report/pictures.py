@@ -15,12 +15,13 @@ from torch.nn.functional import interpolate, pad
 from ..metrics import Array
 from ..projection import project
 from ..writers import whole_file
-from .page import DPI, INK, TITLE, Page
+from .page import DPI, INK, TITLE, Page, png_bytes, resized
 
 ANGLES_DEG = (0.0, 22.5, 45.0, 67.5, 90.0)
+PAGE_WIDTH = 320  # pixels of a picture in a gallery
 
 # What a voxel of the overlap is, with its colour.
-_OVERLAP = {"in both": "#3ddc84", "predicted only": "#ff5252", "missed": "#4c9dff"}
+AGREEMENT = {"in both": "#3ddc84", "predicted only": "#ff5252", "missed": "#4c9dff"}
 # Panels are a whole number of pixels a voxel, where that gives a width between these two.
 _MIN_PANEL, _MAX_PANEL = 320, 512
 _GAP, _LEFT, _RIGHT, _TOP, _BOTTOM = 8, 150, 24, 108, 64
@@ -42,31 +43,52 @@ def projections_picture(
     overlaps it: a pixel has the colour of what most vessel voxels along its ray are.
     """
     volume = torch.as_tensor(prediction).detach().cpu().float()
-    rows = {"prediction": _grey(volume, spacing_mm)}
+    rows = {"prediction": grey_projections(volume, spacing_mm)}
     if truth is not None:
         mask = torch.as_tensor(truth).cpu().bool()
-        rows["truth"] = _grey(mask.float(), spacing_mm)
-        rows["overlap"] = _overlap(volume >= threshold, mask, spacing_mm)
+        rows["truth"] = grey_projections(mask.float(), spacing_mm)
+        classes = agreement(volume >= threshold, mask)
+        rows["overlap"] = coloured_projections(classes, list(AGREEMENT.values()), spacing_mm)
     figure = _draw(rows, _turnable_voxel_mm(spacing_mm), title)
     with whole_file(path) as hidden:
         figure.savefig(hidden, format="png", dpi=DPI)
 
 
-def _grey(volume: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
+def agreement(mask: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Where two masks agree: 1 in both, 2 in the first only, 3 in the second only, in the order of `AGREEMENT`."""
+    return mask.to(torch.uint8) + (mask & ~truth) + 3 * (~mask & truth).to(torch.uint8)
+
+
+def grey_projections(
+    volume: torch.Tensor, spacing_mm: Sequence[float], angles_deg: Sequence[float] = ANGLES_DEG
+) -> np.ndarray:
     """Maximum projections (V, Z, X, 3) of values 0..1, Z up: the first row of an image is the highest slice."""
-    views = project(_turnable(volume, spacing_mm), ANGLES_DEG).clamp(0, 1)
-    return _upright(views)[..., None].repeat(3, axis=-1)
+    return grey_pictures(project(_turnable(volume, spacing_mm), angles_deg))
 
 
-def _overlap(mask: torch.Tensor, truth: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Coloured projections (V, Z, X, 3) of where two masks agree, in the order of `_OVERLAP`."""
-    parts = [mask & truth, mask & ~truth, ~mask & truth]
-    # One part at a time: as numbers instead of a mask each takes four times the memory.
-    lengths = torch.stack([project(_turnable(part.float(), spacing_mm), ANGLES_DEG, mode="sum") for part in parts])
-    colours = to_rgba_array(list(_OVERLAP.values()))[:, :3]
+def grey_pictures(views: torch.Tensor) -> np.ndarray:
+    """Views (V, X, Z) of values 0..1 as pictures (V, Z, X, 3), Z up."""
+    return _upright(views.clamp(0, 1))[..., None].repeat(3, axis=-1)
+
+
+def coloured_projections(
+    classes: torch.Tensor, colours: Sequence[str], spacing_mm: Sequence[float], angles_deg: Sequence[float] = ANGLES_DEG
+) -> np.ndarray:
+    """Projections (V, Z, X, 3) of class numbers: a pixel has the colour of the class its ray is longest in."""
+    # One class at a time: as numbers instead of a mask each takes four times the memory.
+    masks = ((classes == number).float() for number in range(1, len(colours) + 1))
+    lengths = torch.stack([project(_turnable(mask, spacing_mm), angles_deg, mode="sum") for mask in masks])
+    shades = to_rgba_array(list(colours))[:, :3]
     # The longer a ray's way through vessels, the brighter: edges are smooth and crossings stand out.
     strength = 1 - _upright(torch.exp(-lengths.sum(0)))
-    return colours[_upright(lengths.argmax(0))] * strength[..., None]
+    return shades[_upright(lengths.argmax(0))] * strength[..., None]
+
+
+def projection_png(picture: np.ndarray, spacing_mm: Sequence[float]) -> bytes:
+    """One projection (Z, X, 3) as a PNG of a width that fits a column of a page, to scale in mm."""
+    across_mm, up_mm = _turnable_voxel_mm(spacing_mm)
+    height = max(1, round(PAGE_WIDTH * picture.shape[0] * up_mm / (picture.shape[1] * across_mm)))
+    return png_bytes(resized(picture, PAGE_WIDTH, height))
 
 
 def _upright(views: torch.Tensor) -> np.ndarray:
@@ -108,7 +130,7 @@ def _draw(rows: dict[str, np.ndarray], voxel_mm: tuple[float, float], title: str
             page.image(left, top, width, height, image)
     _draw_scale(page, pixels_per_mm, width)
     if "overlap" in rows:
-        page.legend(page.width - _RIGHT, page.height - _BOTTOM / 2, _OVERLAP)
+        page.legend(page.width - _RIGHT, page.height - _BOTTOM / 2, AGREEMENT)
     return page.figure
 
 

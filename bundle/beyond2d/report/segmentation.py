@@ -21,11 +21,12 @@ from ..checks import IGNORED
 from ..geometry import spacing_of
 from ..metrics import class_dice, class_scores
 from ..readers import case_name
-from ..writers import save_volume, staged_folder, write_csv, write_json
+from ..writers import plain, save_volume, staged_folder, write_bytes, write_csv, write_json
 from .overlays import overlay_picture
+from .segmentation_page import Labelled, segmentation_page
 from .tables import summary_table
 
-RESULT_FILES = ("mask.nii.gz", "overlay.png", "result.json")
+RESULT_FILES = ("mask.nii.gz", "overlay.png", "report.html", "result.json")
 CLASS_FIGURES = ("dice", "nsd", "hd95_mm")
 CASE_COLUMNS = ("case", "method", "label", *CLASS_FIGURES, "volume_ml", "truth_ml")
 MEAN = "mean"  # the row of a case that is the mean over its labels
@@ -37,26 +38,29 @@ class SaveSegmentationd(MapTransform):
     """Write `RESULT_FILES` of a mask (1, X, Y, Z) of class numbers, and score it where there is a label.
 
     Args:
-        output_dir: the folder for the files; for several cases the folder of one folder a case.
+        output_dir: the folder for the files; for several cases the folder of one folder a case; None writes none.
         single: whether the files of the one case go into `output_dir` itself.
         labels: name of each label value, in the order of the classes; the file holds the values.
         record: what was run, for result.json.
         truth_key: the label to score against, on the grid of the mask; items may lack it.
+        title: heads the page, report.html; nothing else on it names the file or the patient.
     """
 
     def __init__(
         self,
         keys: KeysCollection = "pred",
         *,
-        output_dir: str,
+        output_dir: str | None,
         single: bool,
         labels: Mapping[int, str],
         record: Mapping[str, Any],
         truth_key: str = "label",
+        title: str | None = None,
     ) -> None:
         super().__init__(keys)
+        self.title = title
         self.truth_key = truth_key
-        self.output_dir = Path(output_dir)
+        self.output_dir = None if output_dir is None else Path(output_dir)
         self.single = single
         self.labels = dict(labels)
         self.record = dict(record)
@@ -68,21 +72,28 @@ class SaveSegmentationd(MapTransform):
             mask, affine = class_volume(output[key]), np.asarray(output[key].affine)
             truth = None if output.get(self.truth_key) is None else class_volume(output[self.truth_key])
             result = self._result(case, mask, truth, affine)
-            with staged_folder(self.output_dir if self.single else self.output_dir / case) as folder:
-                dtype = np.uint8 if max(self.labels) < 256 else np.int16
-                save_volume(folder / "mask.nii.gz", np.array(list(self.labels), dtype)[mask], affine, dtype)
-                overlay_picture(
-                    folder / "overlay.png",
-                    output["original"][0].numpy(),
-                    mask,
-                    affine,
-                    names=_with_volumes(self.labels, result["volumes_ml"]),
-                    truth=None if truth is None else truth * (truth != IGNORED),
-                    title=case,
-                )
-                write_json(folder / "result.json", result)
-            output["result"] = result
+            known = None if truth is None else truth * (truth != IGNORED)
+            image = output["original"][0].numpy()
+            if self.output_dir is not None:
+                with staged_folder(self.output_dir if self.single else self.output_dir / case) as folder:
+                    self._write(folder, Labelled(image, mask, known, affine), result)
+            output["result"] = plain(result)
         return output
+
+    def _write(self, folder: Path, item: Labelled, result: Mapping[str, Any]) -> None:
+        dtype = np.uint8 if max(self.labels) < 256 else np.int16
+        save_volume(folder / "mask.nii.gz", np.array(list(self.labels), dtype)[item.classes], item.affine, dtype)
+        overlay_picture(
+            folder / "overlay.png",
+            item.image,
+            item.classes,
+            item.affine,
+            names=_with_volumes(self.labels, result["volumes_ml"]),
+            truth=item.truth,
+            title=result["case"],
+        )
+        write_bytes(folder / "report.html", segmentation_page(result, item, self.title).encode())
+        write_json(folder / "result.json", result)
 
     def _result(self, case: str, mask: Mask, truth: Mask | None, affine: NDArray[np.float64]) -> dict[str, Any]:
         voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000

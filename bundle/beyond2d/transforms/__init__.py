@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .digits import LoadDigitd
 from .finishing import OwnGridMaskd
 from .hounsfield import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 from .segmentation import ClassNumbersd, CropToContentd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
@@ -12,6 +13,7 @@ from .views import (
     RandPoseJitterd,
     RandViewAnglesd,
     Refined,
+    VesselMaskd,
     ViewAnglesd,
     ViewStatisticsd,
     WithinHulld,
@@ -37,6 +39,7 @@ __all__ = [
     "Isotropic",
     "Isotropicd",
     "KnownOneHotd",
+    "LoadDigitd",
     "OtsuLabeld",
     "OwnGridMaskd",
     "PlacesToCropd",
@@ -55,6 +58,7 @@ __all__ = [
     "SquarePadd",
     "Upright",
     "Uprightd",
+    "VesselMaskd",
     "ViewAnglesd",
     "ViewStatisticsd",
     "Windowd",

@@ -6,7 +6,7 @@ A stack of views is (V, X, Z), carries the metadata of the volume's grid, and ho
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,16 @@ from tqdm import tqdm
 
 from ..checks import MAX_VIEWS, MIN_VIEWS, check_angles, check_count, check_num_views, check_number
 from ..consistency import refine, reprojection_error, within_hull
-from ..projection import back_project, detect, project, scale_to_unit, subtract, view_angles, view_statistics
+from ..projection import (
+    back_project,
+    detect,
+    nearest_count,
+    project,
+    scale_to_unit,
+    subtract,
+    view_angles,
+    view_statistics,
+)
 from .items import Data, like
 
 ANGLES = "angles_deg"
@@ -250,7 +259,7 @@ class WithinHulld(MapTransform):
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         output = dict(data)
         for key in self.key_iterator(output) if self.level > 0 else ():
-            views, angles_deg, part = _seen_part(output[self.views_key], output[key])
+            views, angles_deg, part = seen_part(output[self.views_key], output[key])
             within = within_hull(part, views, angles_deg, self.level)
             output[key] = _with_part(output[key], output[self.views_key], within)
         return output
@@ -279,7 +288,7 @@ class Refined(MapTransform):
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         output = dict(data)
         for key in self.key_iterator(output):
-            views, angles_deg, part = _seen_part(output[self.views_key], output[key])
+            views, angles_deg, part = seen_part(output[self.views_key], output[key])
             errors = [reprojection_error(part, views, angles_deg, self.mode)] * 2
             if self.steps:
                 with torch.enable_grad(), tqdm(total=self.steps, desc="refine", disable=not self.progress) as bar:
@@ -290,7 +299,31 @@ class Refined(MapTransform):
         return output
 
 
-def _seen_part(views: MetaTensor, volume: MetaTensor) -> tuple[torch.Tensor, list[float], torch.Tensor]:
+class VesselMaskd(MapTransform):
+    """Turn a probability (1, X, Y, Z) into a mask of 0 and 1; `threshold` is as in `threshold_at`."""
+
+    def __init__(
+        self, keys: KeysCollection = "pred", views_key: str = "views", *, threshold: float | Mapping[int, float]
+    ) -> None:
+        super().__init__(keys)
+        self.views_key = views_key
+        self.threshold = threshold
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        output = dict(data)
+        for key in self.key_iterator(output):
+            probability = output[key]
+            threshold = threshold_at(self.threshold, len(output[self.views_key]))
+            output[key] = like((probability >= threshold).to(torch.uint8), probability)
+        return output
+
+
+def threshold_at(threshold: float | Mapping[int, float], num_views: int) -> float:
+    """The probability from which a voxel is vessel; of several, by number of views, the one that is nearest."""
+    return threshold[nearest_count(threshold, num_views)] if isinstance(threshold, Mapping) else threshold
+
+
+def seen_part(views: MetaTensor, volume: MetaTensor) -> tuple[torch.Tensor, list[float], torch.Tensor]:
     """Views (V, X, Z), their angles, and the part (X, X, Z) of a volume (1, ...) that lies on the views' own grid."""
     part = volume[0].as_subclass(torch.Tensor)[_box(views, volume)]
     return views.as_subclass(torch.Tensor), np.asarray(views.meta[ANGLES]).tolist(), part
