@@ -168,9 +168,18 @@ def test_pulling_again_removes_what_is_no_longer_there(hub, bundle, tmp_path):
     main(["push", str(bundle), "me/organs"])
     main(["pull", "me/organs", "--out", str(tmp_path / "pulled")])
     (tmp_path / "pulled" / "organs" / "notes.txt").write_text("mine", encoding="utf-8")
-    hub["me/organs"].files = {"LICENSE": b"other"}
+    hub["me/organs"].files = {"LICENSE": b"other", "configs/metadata.json": b"{}"}
     main(["pull", "me/organs", "--out", str(tmp_path / "pulled")])
-    assert set(read(tmp_path / "pulled" / "organs")) == {"LICENSE", "notes.txt", ".gitattributes"}
+    left = {"LICENSE", "configs/metadata.json", "notes.txt", ".gitattributes"}
+    assert set(read(tmp_path / "pulled" / "organs")) == left
+
+
+def test_a_repository_without_a_bundle_is_said_to_be_none(hub, tmp_path, capsys):
+    hub["them/poems"] = Repository()
+    assert "them/poems: expected a MONAI bundle" in complaint(
+        capsys, "pull", "them/poems", "--out", tmp_path / "pulled"
+    )
+    assert not (tmp_path / "pulled").exists()
 
 
 @pytest.mark.parametrize(

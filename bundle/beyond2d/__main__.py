@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore")  # of libraries; what a person needs to know is an error or a printed line
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    for noisy in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
+    for noisy in ("monai.bundle.scripts", "monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     on_images = (demo, phantom, project, reconstruct, segment, quantify, draft_labels)
     on_data = (check_data, plan, train, evaluate, ensemble, info)

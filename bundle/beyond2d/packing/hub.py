@@ -19,7 +19,8 @@ from ..writers import write_bytes
 from .manifests import MANIFEST, bundle_folder, checked_files, files_in, remove_files
 from .pages import README, relinked
 
-HUB, PAGE = "huggingface_hub", "README.md"
+HUB = "huggingface_hub"
+PAGE, METADATA = "README.md", "configs/metadata.json"
 
 
 def push_bundle(folder: str | Path, repo: str, private: bool = True, tag: str | None = None) -> None:
@@ -66,6 +67,8 @@ def pull_bundle(repo: str, out: str | Path, revision: str = "main") -> Path:
     with _asking(repo), bundle_folder(out, name) as staging:
         folder = staging / name
         download(name, bundle_dir=staging, source=HUB, repo=repo, version=revision, progress=False)
+        if not (folder / METADATA).is_file():
+            raise InputError(f"{repo}: expected a MONAI bundle, there is no {METADATA}")
         shutil.rmtree(folder / ".cache", ignore_errors=True)
         if (folder / MANIFEST).is_file():
             remove_files(folder, set(files_in(folder)) - {*checked_files(folder), MANIFEST})
