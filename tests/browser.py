@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 
 import matplotlib.image
 import numpy as np
@@ -21,6 +22,14 @@ OPTIONS = (
     "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--no-first-run",
     "--remote-debugging-pipe",
 )  # fmt: skip
+# Chromium reads from its third and writes to its fourth file, whatever numbers the pipes have here.
+START = """
+import fcntl, os, sys
+source, sink = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(source, 3)
+os.dup2(sink, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE_S = 600  # for a browser that has stopped answering, not for a slow one
 
 
@@ -32,10 +41,10 @@ class Browser:
         if binary is None:
             pytest.skip(f"no browser here: none of {', '.join(NAMES)}")
         (their_input, self.input), (self.output, their_output) = os.pipe(), os.pipe()
-        pipes = f'exec "$@" 3<&{their_input} 4>&{their_output}'  # where Chromium expects them
-        command = ["sh", "-c", pipes, "sh", binary, *OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"]
+        command = [binary, *OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"]
+        starter = [sys.executable, "-c", START, str(their_input), str(their_output), *command]
         silent = subprocess.DEVNULL
-        self.process = subprocess.Popen(command, pass_fds=(their_input, their_output), stdout=silent, stderr=silent)
+        self.process = subprocess.Popen(starter, pass_fds=(their_input, their_output), stdout=silent, stderr=silent)
         os.close(their_input)
         os.close(their_output)
         self.session, self.number, self.unread, self.events = None, 0, b"", []

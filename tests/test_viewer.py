@@ -302,9 +302,10 @@ def test_a_browser_draws_the_viewer_and_obeys_the_keyboard(tmp_path, page, brows
     stops = []
     for _ in range(browser.run("document.querySelectorAll('button, input, canvas, summary').length") + 2):
         browser.press("Tab", 9)
-        stops.append(browser.run("document.activeElement.id"))
-        if stops[-1] in ("solid", "slices"):
+        stop = browser.run("document.activeElement.id")
+        if stop in ("solid", "slices") and stop not in stops:
             browser.press("ArrowRight", 39)
+        stops.append(stop)
     assert {"solid", "spin", "from-above", "turn", "zoom", "slices", "plane-all", "slice-axial", "strength"} <= set(
         stops
     )
