@@ -66,17 +66,21 @@ def make_data(options: argparse.Namespace) -> None:
 
 
 def train_slab(options: argparse.Namespace) -> None:
-    train(options, "slab", max_epochs=options.epochs)
+    train(options, "slab", options.epochs)
 
 
 def train_plane(options: argparse.Namespace) -> None:
-    train(options, "plane", max_epochs=options.plane_epochs, val_interval=20)
+    train(options, "plane", options.plane_epochs)
 
 
-def train(options: argparse.Namespace, model: str, **epochs: int) -> None:
-    print(f"training {model}")
-    overrides = {"model": model, "resume": True, "seed": options.seed, **epochs}
-    run_task("infection", "train", {**common(options, model), **overrides})
+def train(options: argparse.Namespace, model: str, epochs: Sequence[int]) -> None:
+    """Two rounds: the second begins with the best weights of the first, and a learning rate that is high again."""
+    first = options.folder / "first" / model
+    rounds = ({"ckpt_dir": str(first)}, {"start_from": str(first / "model.pt"), "learning_rate": 0.0015})
+    for number, (given, max_epochs) in enumerate(zip(rounds, epochs, strict=True), start=1):
+        print(f"training {model}, round {number}")
+        steered = {"model": model, "resume": True, "seed": options.seed, "max_epochs": max_epochs, "val_interval": 20}
+        run_task("infection", "train", {**common(options, model), **steered, **given})
 
 
 def common(options: argparse.Namespace, model: str) -> dict[str, Any]:
@@ -330,8 +334,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="which steps to take")
     parser.add_argument("--cases", type=int, default=180, help="synthetic patients, four of six for training")
     parser.add_argument("--copies", type=int, default=24, help="painted copies of the real chest")
-    parser.add_argument("--epochs", type=int, default=60, help="of the 2.5D segmenter")
-    parser.add_argument("--plane_epochs", type=int, default=40, help="of the 2D segmenter")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(60, 40), help="of the 2.5D segmenter's two rounds")
+    parser.add_argument("--plane_epochs", type=int, nargs=2, default=(40, 65), help="of the 2D segmenter's")
     parser.add_argument("--classifier_epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
