@@ -58,7 +58,18 @@ def test_train_and_inference_describe_the_same_network_and_images():
         raw("classifier.yaml")["network_def"] == raw("evaluate.yaml")["classifier_def"] == inference["classifier_def"]
     )
     upright = [next(step for step in config["spatial"] if "mode" in step) for config in (training, inference)]
-    assert all((step["mode"][0], step["padding_mode"][0]) == ("bilinear", "border") for step in upright)
+    assert all((step["mode"][0], step["padding_mode"][0]) == ("cubic_if_thick", "border") for step in upright)
+
+
+def test_evaluation_drops_the_same_small_parts_as_inference():
+    dropped = [
+        {key: value for key, value in step.items() if key != "keys"}
+        for post in (raw("evaluate.yaml")["validate#postprocessing"], raw("inference.yaml")["postprocessing"])
+        for step in post["transforms"]
+        if step["_target_"] == "RemoveSmallObjectsd"
+    ]
+    assert len(dropped) == 2
+    assert dropped[0] == dropped[1]
 
 
 def test_patches_are_cut_alike_for_training_and_inference():

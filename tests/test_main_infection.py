@@ -206,7 +206,7 @@ BAD = {
         lambda folder: save(folder / "label.nii.gz", np.full(voxels_of(folder).shape, 7, np.uint8),
                             nib.load(folder / "scan.nii.gz").affine),
         ["--label", "{}/label.nii.gz"],
-        "label.nii.gz: expected the label values 0, 1, 2, got 7",
+        "label.nii.gz: expected the label values 0, 1, 2, 255, got 7",
     ),
     "no baseline": (lambda folder: None, ["--baseline", "{}/none.json"], "none.json"),
     "a baseline of text": (write("b.json", "{"), ["--baseline", "{}/b.json"], "b.json"),

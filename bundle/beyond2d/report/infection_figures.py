@@ -31,7 +31,7 @@ ONE_LUNG_SHARE, UNEVEN_SHARE = 0.1, 0.38
 CUT_MM2 = 100.0
 THICK_SLICE_MM = 7.0
 SHORT_SCAN_MM = 150.0
-# An interval is wide when it exceeds this share of the proportion, and this much of the lung.
+# Estimates lie far apart when they reach over more than this share of the proportion, and this much of the lung.
 WIDE_SHARE, WIDE_PROPORTION = 0.5, 0.02
 DENSE_SHARE = 0.4
 FACE_WORDS = {
@@ -92,7 +92,7 @@ def figures(
     regions = _regions(chest)
     overall = regions["overall"]
     samples = [float(estimate["proportion"]) for estimate in estimates]
-    bounds = _bounds(samples, overall["proportion"], calibration)
+    spread, bounds = (_bounds(samples, overall["proportion"], how) for how in (None, calibration))
     densities: Any = histogram(chest.hu, chest.label == INFECTED)
     shares = {name: _known(share) for name, share in densities["shares"].items()}
     return {
@@ -109,7 +109,7 @@ def figures(
             {"name": str(estimate["name"]), "proportion": _known(sample)}
             for estimate, sample in zip(estimates, samples, strict=True)
         ],
-        "flags": [{"code": code, "text": text} for code, text in _flags(chest, regions, bounds, shares)],
+        "flags": [{"code": code, "text": text} for code, text in _flags(chest, regions, spread, shares)],
         "input": {"shape": list(label.shape), "spacing_mm": list(spacing_of(affine))},
         "growth": None if earlier is None else _growth(earlier, overall["proportion"], hours),
         "scores": None if truth is None else _scores(label, truth),
@@ -186,7 +186,7 @@ def _scores(label: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Figures:
 
 
 def _flags(
-    chest: Chest, regions: Mapping[str, Mapping[str, Any]], bounds: Sequence[Any], shares: Mapping[str, Any]
+    chest: Chest, regions: Mapping[str, Mapping[str, Any]], spread: Sequence[Any], shares: Mapping[str, Any]
 ) -> Flags:
     """The codes of what a person has to look at, and a sentence or two on each."""
     areas = cut_share(chest.label > 0, chest.spacing_mm, padding_mask(chest.hu))
@@ -202,7 +202,7 @@ def _flags(
         yield from _lung_flags(regions)
     yield from _scan_flags(chest)
     if overall["proportion"] is not None:
-        yield from _infection_flags(overall["proportion"], bounds, shares)
+        yield from _infection_flags(overall["proportion"], spread, shares)
 
 
 def _no_lung(lung_ml: float, where: str) -> str:
@@ -248,12 +248,12 @@ def _scan_flags(chest: Chest) -> Flags:
         )
 
 
-def _infection_flags(proportion: float, bounds: Sequence[Any], shares: Mapping[str, Any]) -> Flags:
-    low, high = bounds
+def _infection_flags(proportion: float, spread: Sequence[Any], shares: Mapping[str, Any]) -> Flags:
+    low, high = spread
     if low is not None and high - low > max(WIDE_SHARE * proportion, WIDE_PROPORTION):
         yield (
             "wide_interval",
-            f"The interval reaches from {percent(low)} to {percent(high)}, which is wider than half of the "
+            f"The estimates reach from {percent(low)} to {percent(high)}, over more than half of the "
             "proportion. The figure is unsteady; judge the pictures rather than the number.",
         )
     # None where nothing is infected
