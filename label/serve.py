@@ -23,11 +23,10 @@ HOST = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parents[1]
 # Each system, and where weights of one's own lie that are packed in place of shipped ones, if they are there.
 SYSTEMS = {"reconstruction": None, "segmentation": None, "infection": None, "digits": PROJECT / "runs/digits/vgg13"}
-# What a server wants otherwise than a person at a command line, where a config has the key: answers instead of files,
+# What a server wants otherwise than a person at a command line, where a config has the key.
 KEYS = {
-    "inference": {"output_dir": None},
-    # and training that changes the app's own weights, by labels of the studies folder.
-    "train": {
+    "inference": {"output_dir": None},  # answers instead of files
+    "train": {  # changes the app's own weights, by the labels of the studies folder
         "ckpt_dir": "$@bundle_root + '/training'",
         "best_file": "$@bundle_root + '/models/model.pt'",
         "plan_file": "$@bundle_root + '/models/plan.yaml'",

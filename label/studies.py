@@ -19,6 +19,7 @@ NUM_VIEWS = 5
 HEAD_PART = np.s_[80:176, 70:166, 40:104]
 MRI_SHAPE = (36, 52, 36)
 MRI_CASES = 4
+PHANTOM = "crop_"
 
 
 class Studies(NamedTuple):
@@ -34,6 +35,10 @@ class Studies(NamedTuple):
 
     def path(self, image: str) -> Path:
         return self.folder / f"{image}.nii.gz"
+
+    def is_phantom(self, crop: str) -> bool:
+        """Whether a crop is one in which no network finds a hippocampus."""
+        return crop.startswith(PHANTOM)
 
 
 def write_studies(work: Path, data: Path) -> Studies:
@@ -69,8 +74,8 @@ def _write_crops(folder: Path, labels: Path, source: Path) -> dict[str, Path]:
         shutil.copy(source / "labelsTr" / image.name, labels / image.name)
     for number in range(MRI_CASES - len(images)):
         intensities, label = _crop(number)
-        _save(folder / f"crop_{number}.nii.gz", intensities)
-        _save(labels / f"crop_{number}.nii.gz", label)
+        _save(folder / f"{PHANTOM}{number}.nii.gz", intensities)
+        _save(labels / f"{PHANTOM}{number}.nii.gz", label)
     return {path.name.removesuffix(".nii.gz"): path for path in labels.iterdir()}
 
 

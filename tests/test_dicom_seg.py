@@ -435,6 +435,11 @@ def test_a_missing_package_is_said_to_be_missing(tmp_path: Path, monkeypatch: An
     save(write_nifti(tmp_path / "image.nii.gz", random_volume()), tmp_path / "out")  # NIfTI needs none
 
 
+def test_a_switch_is_true_or_false(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dicom_seg: expected True or False, got 'maybe'"):
+        save(series_with(tmp_path), tmp_path / "out", enabled="maybe")
+
+
 # Out of the command line
 
 

@@ -14,7 +14,7 @@ import pytest
 from beyond2d import __version__
 from beyond2d.checks import IGNORED, InputError
 from beyond2d.proportions import Calibration
-from beyond2d.report.infection_figures import brackets, figures
+from beyond2d.report.infection_figures import brackets, figures, millilitres
 from beyond2d.workflow import home
 
 SHAPE, SPACING_MM = (60, 50, 50), 5.0
@@ -327,3 +327,7 @@ def test_the_schema_requires_and_describes_every_key():
     found = list(properties(SCHEMA))
     assert {"spacing_mm", "ground_glass", "lung_ml", "code", "hours"} <= {name for name, _ in found}
     assert [name for name, part in found if not part.get("description")] == []
+
+
+def test_a_small_volume_is_not_called_none():
+    assert [millilitres(volume_ml) for volume_ml in (0.0, 0.04, 0.6, 4312.4)] == ["0 ml", "< 1 ml", "1 ml", "4,312 ml"]

@@ -196,7 +196,7 @@ def test_a_title_is_text_and_its_absence_is_filled(no_pictures):
     assert page.text("title") == page.text("h1") == [title]
     assert not page.all("b", "i")
     assert "<script>" in page.text("td")
-    assert page_of(report_of(chest()), chest()).text("h1") == [infection_page.TITLE]
+    assert page_of(report_of(chest()), chest()).text("h1") == [infection_page.KIND.title]
 
 
 def test_flags_stand_in_a_box_before_the_pictures(no_pictures):

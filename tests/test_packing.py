@@ -22,11 +22,11 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 
 import beyond2d
 from beyond2d.__main__ import main
-from beyond2d.packing import MANIFEST, RECIPES, put_together
+from beyond2d.packing import RECIPES, put_together
 from beyond2d.packing.code import package_files, package_name
 from beyond2d.packing.configs import key_notes, renamed
 from beyond2d.packing.manifests import sha256
-from beyond2d.readers import read_plan
+from beyond2d.readers import MANIFEST, read_plan
 from beyond2d.workflow import SYSTEMS, home
 
 PACKAGE = package_name(package_files())

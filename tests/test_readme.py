@@ -86,8 +86,15 @@ def test_version_and_changelog_agree():
 
 
 def test_nothing_but_the_house_is_visible():
-    allowed = {"bundle", "configs", "models", "scripts", "docs", "tests", "LICENSE", "README.md", "CHANGELOG.md",
-               "CONTRIBUTING.md", "Makefile", "pyproject.toml", "constraints.txt"}  # fmt: skip
+    allowed = {"bundle", "configs", "models", "scripts", "docs", "tests", "label", "LICENSE", "README.md",
+               "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "constraints.txt"}  # fmt: skip
     made_here = {"demo", "runs", "data", "build", "dist"}
     visible = {path.name for path in Path(ROOT).iterdir() if not path.name.startswith(".")}
     assert visible - made_here == allowed
+
+
+def test_its_figures_are_those_of_the_cards():
+    cards = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    figures = re.findall(r"\d\.\d+ \[[^\]]+\]", README)
+    assert figures
+    assert [figure for figure in figures if figure not in cards] == []

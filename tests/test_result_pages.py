@@ -25,7 +25,7 @@ from beyond2d.report.infection_page import infection_page
 from beyond2d.report.page import COLOURS
 from beyond2d.report.pictures import AGREEMENT
 from beyond2d.report.reconstruction import SaveReconstructiond
-from beyond2d.report.reconstruction_page import TITLE
+from beyond2d.report.reconstruction_page import KIND
 from beyond2d.report.scene import Scene
 from beyond2d.report.segmentation import SaveSegmentationd
 from beyond2d.report.slices import slice_pictures, slices_section
@@ -105,7 +105,7 @@ def near(pixels, colour, opacity=1.0):
 def test_a_reconstructions_page_has_its_sections_and_figures(tmp_path):
     page = reconstruction_page(tmp_path, *vessels(), title="A case")
     assert page.text("h2") == [
-        "Turn and scroll", "From the angles of the views", "Slices", "Against the truth", "Against its own input",
+        "Turn and scroll", "From the angles of the views", "Thick slices", "Against the truth", "Against its own input",
         "Limits and intended use", "What was run",
     ]  # fmt: skip
     assert page.text("h1") == page.text("title") == ["A case"]
@@ -154,7 +154,7 @@ def test_a_page_without_a_truth_has_no_scores(tmp_path):
     assert page.text("figcaption")[:8:4] == ["Input view, 0.0°", "Reconstruction, 0.0°"]
     scene = scene_of(page)
     assert (scene["names"], len(scene["surfaces"])) == (["vessel"], 1)
-    assert page.text("h1") == [TITLE]
+    assert page.text("h1") == [KIND.title]
 
 
 def test_an_empty_reconstruction_has_a_page(tmp_path):
@@ -269,6 +269,29 @@ def test_slices_have_their_numbers(tmp_path):
     page = Page(slices_section(scene, "Words.").body)
     assert page.text("figcaption")[:4] == [f"Axial slice {number} of 24" for number in (16, 18, 19, 21)]
     assert page.all("img")[0]["alt"] == "Axial slice 16 of 24; 8.0 % of it is labelled"
+
+
+def test_thick_slices_show_all_that_is_labelled_and_what_most_of_it_is():
+    classes = np.zeros((12, 10, 10), np.uint8)
+    classes[3, 4, 1:9] = 2
+    classes[3, 4, 1] = 1
+    classes[8, 4, 2] = 1
+    grey = np.zeros(classes.shape)
+    grey[:, :, 5] = 1.0  # one bright slice of those below
+    colours = {"first": COLOURS[0], "second": COLOURS[1]}
+    thick = slice_pictures(Scene(grey, np.eye(4), (0.0, 1.0), classes, colours, []), thick=True)
+    axial = thick["axial"]
+    assert [picture.numbers for picture in axial] == [f"slices {n}–{n + 1} of 10" for n in (2, 4, 6, 8)]
+    assert [picture.share for picture in axial] == pytest.approx([2 / 120, 1 / 120, 1 / 120, 1 / 120])
+    assert [bool(pixels_of(picture.png)[0, 0].min() > 0.99) for picture in axial] == [False, False, True, False]
+    (front,) = thick["coronal"]
+    assert front.numbers == "slice 5 of 10"
+    one = slice_pictures(Scene(grey, np.eye(4), (0.0, 1.0), classes, colours, []), thick=True, count=1)["axial"][0]
+    width = 320 / 12
+    middle = pixels_of(one.png)[round(width * 5.5)]
+    for place, colour in ((3, COLOURS[1]), (8, COLOURS[0])):  # X grows to the left
+        wanted = 1 - 0.45 * (1 - np.array(to_rgb(colour)))
+        np.testing.assert_allclose(middle[round(width * (11.5 - place))], wanted, atol=0.02)
 
 
 @pytest.mark.slow

@@ -33,12 +33,14 @@ def check(bundle: str, *, run: bool = False, dataset_dir: str | None = None, rep
     inspection = inspect_bundle(str(bundle), run=run, dataset_dir=dataset_dir)
     rows = [(finding.check, finding.outcome, finding.line()) for finding in inspection.findings]
     print(Table(("Check", "Outcome", "What is there"), rows, "lll").text())
-    print("\nRunning this bundle would execute\n" + "\n".join(_lines(inspection.execution)))
+    if inspection.execution is not None:
+        print("\nRunning this bundle would execute\n" + "\n".join(_lines(inspection.execution)))
     if report is not None:
         write_json(report, inspection.report())
     failed, passed = inspection.having(FAILED), inspection.having(OK)
     if failed:
-        raise InputError(f"{bundle}: {len(failed)} of {len(rows)} checks failed: {', '.join(failed)}")
+        first = next(finding.line() for finding in inspection.findings if finding.outcome == FAILED)
+        raise InputError(f"{bundle}: {len(failed)} of {len(rows)} checks failed ({', '.join(failed)}), first: {first}")
     print(f"\n{bundle}: {len(passed)} checks passed, {len(inspection.having(LEFT_OUT))} left out, none failed")
 
 

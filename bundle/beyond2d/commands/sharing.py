@@ -41,7 +41,7 @@ def push(bundle: str, repo: str, *, private: bool = True, tag: str | None = None
         tag: a name for this state of the repository, such as 0.4.0.
     """
     push_bundle(str(bundle), str(repo), private, None if tag is None else str(tag))
-    print(f"Pushed      {bundle} to https://huggingface.co/{repo}")
+    print(f"Pushed      {bundle} to {repo}")
     print(f"Next        beyond2d pull {repo} --out pulled")
 
 

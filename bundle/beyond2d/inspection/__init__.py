@@ -23,10 +23,10 @@ __all__ = ["FAILED", "LEFT_OUT", "OK", "Execution", "Finding", "Inspection", "in
 
 
 class Inspection(NamedTuple):
-    """Every finding on a bundle, and what running it would execute."""
+    """Every finding on a bundle, and what running it would execute; None of a zip that was refused."""
 
     findings: list[Finding]
-    execution: Execution
+    execution: Execution | None
 
     def having(self, outcome: str) -> list[str]:
         """The names of the checks with an outcome."""
@@ -35,7 +35,8 @@ class Inspection(NamedTuple):
     def report(self) -> dict[str, Any]:
         """All of it in the words of JSON."""
         findings = [finding._asdict() for finding in self.findings]
-        content = {"passed": not self.having(FAILED), "findings": findings, "executes": self.execution._asdict()}
+        executes = self.execution._asdict() if self.execution is not None else {}
+        content = {"passed": not self.having(FAILED), "findings": findings, "executes": executes}
         return {name: all_printable(part) for name, part in content.items()}
 
 
@@ -43,7 +44,7 @@ def inspect_bundle(bundle: str | Path, run: bool = False, dataset_dir: str | Pat
     """Look through a bundle; with `run`, also by running its code, on its data where they are given."""
     with opened(bundle, copied=run) as (root, files, finding):
         if finding.outcome == FAILED and not files:  # a zip that was refused
-            return Inspection([finding], execution_of({}, {}))
+            return Inspection([finding], None)
         configs, readable = read_configs(files)
         metadata = configs.get(METADATA)
         metadata = metadata if isinstance(metadata, Mapping) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -12,9 +11,8 @@ from monai.utils.module import version_leq
 
 from .. import __version__
 from ..checks import one_line
+from ..readers import MANIFEST, file_sha256
 from .findings import FAILED, Finding, judged, left_out
-
-MANIFEST = "manifest.json"
 
 
 def check_manifest(files: Mapping[str, Path]) -> list[Finding]:
@@ -37,7 +35,7 @@ def _check_hashes(files: Mapping[str, Path], hashes: Mapping[str, Any]) -> Findi
     problems = [f"{name}: in {MANIFEST}, not in the bundle" for name in sorted(hashes.keys() - present.keys())]
     problems += [f"{name}: not in {MANIFEST}" for name in sorted(present.keys() - hashes.keys())]
     for name in sorted(hashes.keys() & present.keys()):
-        found = _sha256(present[name])
+        found = file_sha256(present[name])
         if found != hashes[name]:
             problems.append(f"{name}: expected SHA-256 {str(hashes[name])[:12]}…, got {found[:12]}…")
     return judged("hashes", problems, f"{len(present)} files are as they were packed")
@@ -55,11 +53,3 @@ def _check_version(manifest: Mapping[str, Any]) -> Finding:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(name).parts)
-
-
-def _sha256(path: Path) -> str:
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            content.update(block)
-    return content.hexdigest()

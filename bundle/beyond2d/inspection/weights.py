@@ -64,4 +64,6 @@ def _why_not(path: Path, error: Exception) -> str:
         asked = []
     if asked:
         return f"expected tensors alone, got a pickle that would run {', '.join(asked)}"
-    return f"expected what loads with weights_only=True, got: {one_line(str(error).split('Please file')[0], limit=200)}"
+    words = str(error).rpartition("WeightsUnpickler error:")[2].split("Please")[0].split("Check the")[0]
+    reason = one_line(f"{type(error).__name__} {words}".strip())
+    return f"expected weights as torch.save writes them, which load with weights_only=True, got: {reason}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .bundles import Bundle, pack_system, put_together, zipped
 from .hub import pull_bundle, push_bundle
-from .manifests import MANIFEST
 from .recipes import RECIPES
 
-__all__ = ["MANIFEST", "RECIPES", "Bundle", "pack_system", "pull_bundle", "push_bundle", "put_together", "zipped"]
+__all__ = ["RECIPES", "Bundle", "pack_system", "pull_bundle", "push_bundle", "put_together", "zipped"]

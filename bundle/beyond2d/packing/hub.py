@@ -15,8 +15,9 @@ from typing import Any
 from monai.bundle import download, push_to_hf_hub
 
 from ..checks import InputError, one_line
+from ..readers import MANIFEST
 from ..writers import write_bytes
-from .manifests import MANIFEST, bundle_folder, checked_files, files_in, remove_files
+from .manifests import bundle_folder, checked_files, files_in, remove_files
 from .pages import README, relinked
 
 HUB = "huggingface_hub"
@@ -94,7 +95,7 @@ def _asking(repo: str) -> Iterator[Any]:
     """Yield the package that speaks to the Hub; what it or the Hub refuses becomes one line."""
     _checked_name(repo)
     if find_spec(HUB) is None:
-        raise InputError(f"expected the package {HUB}, it is not installed: pip install 'beyond2d[hub]'")
+        raise InputError(f"expected the package {HUB}, it is not installed: pip install {HUB}")
     hub, errors = import_module(HUB), import_module(f"{HUB}.errors")
     try:
         yield hub

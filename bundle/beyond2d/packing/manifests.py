@@ -10,10 +10,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..checks import InputError
+from ..readers import MANIFEST, file_sha256
 from ..writers import staged_folder
 from .configs import json_text
-
-MANIFEST = "manifest.json"
 
 
 def with_manifest(files: Mapping[str, bytes], name: str, system: str, package: str) -> dict[str, bytes]:
@@ -50,7 +49,7 @@ def checked_files(folder: Path) -> list[str]:
         path = folder / place
         if not path.is_file():
             raise InputError(f"{path}: expected a file that {MANIFEST} lists, there is none")
-        if sha256(path.read_bytes()) != expected:
+        if file_sha256(path) != expected:
             raise InputError(f"{path}: expected the file that was packed, its SHA-256 is not the one in {MANIFEST}")
     return list(hashes)
 

@@ -14,6 +14,7 @@ from .decathlon import DataList, case_name, read_datalist
 from .digits import load_digits
 from .figures import read_calibration, read_threshold
 from .idx import Digits, read_idx_digits
+from .manifests import MANIFEST, file_sha256
 from .plans import fold_cases, plan_text, read_plan
 from .sources import hushed, read_sources
 from .views import ViewsReader
@@ -21,6 +22,7 @@ from .volumes import LabelReader, VolumeReader
 from .weights import threshold_for, thresholds_of, weights_for, weights_sha256
 
 __all__ = [
+    "MANIFEST",
     "AnglesFile",
     "DataList",
     "Digits",
@@ -29,6 +31,7 @@ __all__ = [
     "VolumeReader",
     "candidate_items",
     "case_name",
+    "file_sha256",
     "fold_cases",
     "hushed",
     "load_cases",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from ..checks import InputError, check_choice
 from ..projection import PROJECTION_MODES, nearest_count
+from .manifests import file_sha256
 
 
 def weights_for(models_dir: str, num_views: int) -> str:
@@ -46,6 +46,6 @@ def thresholds_of(models_dir: str, model: str, projection_mode: str) -> dict[int
 def weights_sha256(path: str | Path) -> str:
     """The SHA-256 of a file of weights, in hex: says which they are wherever they lie."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: expected a file of weights, cannot read it ({error.strerror})") from error

@@ -61,6 +61,8 @@ class SaveDicomSegd(MapTransform):
         source_key: str = "image",
     ) -> None:
         super().__init__(keys)
+        if not isinstance(enabled, bool):
+            raise InputError(f"dicom_seg: expected True or False, got {enabled!r}")
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.single = single
         self.masks = {mask: list(names) for mask, names in masks.items()}

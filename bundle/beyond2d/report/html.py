@@ -105,14 +105,14 @@ def bullets(items: Iterable[str]) -> Markup:
     return Markup("<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>")
 
 
-def cards(figures: Iterable[Card]) -> Markup:
-    """Figures side by side, the first one the largest."""
+def cards(figures: Iterable[Card], equal: bool = False) -> Markup:
+    """Figures side by side, the first one the largest unless all are `equal`."""
     tiles = "".join(
         f'<div><dt>{text(card.name)}</dt><dd>{text(card.figure)} <span class="beside">{text(card.beside)}</span></dd>'
         "</div>"
         for card in figures
     )
-    return Markup(f'<dl class="cards">{tiles}</dl>')
+    return Markup(f"<dl{_class('cards equal' if equal else 'cards')}>{tiles}</dl>")
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str | Bar]], kind: str = "") -> Markup:

@@ -141,6 +141,8 @@ def percent(share: float | None, sign: bool = False) -> str:
 
 def millilitres(volume_ml: float) -> str:
     """A volume in words: 4,312 ml."""
+    if 0 < volume_ml < 0.5:
+        return "< 1 ml"
     return f"{volume_ml:,.0f} ml"
 
 

@@ -15,11 +15,9 @@ from .infection_figures import MINIMUM_LUNG_ML, Chest, brackets, known_estimates
 from .infection_pictures import INFECTION_COLOUR, LUNG_COLOUR, SHOWN_HU, front_picture, slice_pictures
 from .page import COLOURS
 from .scene import Scene, class_surfaces
-from .settings import grid_rows, run_section
+from .template import Kind, grid_rows, result_page
 from .viewer import viewer_section
 
-TITLE = "Infected part of the lungs"
-NOTE = "Chest CT, measured by beyond2d. For research; not for diagnosis or treatment."
 HEALTHY = "healthy lung"
 LABEL_COLOURS = {HEALTHY: LUNG_COLOUR, "infected lung": INFECTION_COLOUR}
 BIN_COLOURS = dict(zip(BINS, (COLOURS[1], COLOURS[0], COLOURS[5], COLOURS[4]), strict=True))
@@ -28,7 +26,6 @@ RULE = (
     "than 50 % within 24 to 48 hours among the signs of a severe case."
 )
 LIMITS = (
-    "This is a research tool. It is no medical device and must not decide on a diagnosis or a treatment.",
     "The networks were trained on synthetic chests. They have not been validated on patients.",
     "Tumour, atelectasis, effusion, fibrosis, oedema, aspiration and blurring by motion can look the same as an "
     "infection to the tool. It tells how much lung looks infected, not why.",
@@ -39,15 +36,16 @@ LIMITS = (
     "Lung volumes depend on how deeply the patient has breathed in. So does the proportion.",
     f"Below {MINIMUM_LUNG_ML:g} ml of lung no proportion is given.",
 )
+KIND = Kind("Infected part of the lungs", "Chest CT, measured by beyond2d.", LIMITS, "report.json")
 
 Report = Mapping[str, Any]
 
 
 def infection_page(report: Report, chest: Chest) -> str:
     """The page of a report (see `infection_figures.figures`) on a chest."""
-    title = report["title"] or TITLE
-    footer = f"beyond2d {report['beyond2d_version']}. All figures of this page are in report.json."
-    return html.document(title, NOTE, _headline(report), _sections(report, chest), footer)
+    rows = grid_rows(report["input"]["shape"], report["input"]["spacing_mm"])
+    sections = _sections(report, chest)
+    return result_page(KIND, report["title"], _headline(report), sections, rows, report["settings"])
 
 
 def _sections(report: Report, chest: Chest) -> Iterator[Section]:
@@ -63,8 +61,6 @@ def _sections(report: Report, chest: Chest) -> Iterator[Section]:
         yield _certainty(report)
     if report["scores"]:
         yield _scores(report["scores"])
-    yield Section("Limits and intended use", html.bullets(LIMITS))
-    yield _settings(report)
 
 
 def _headline(report: Report) -> Markup:
@@ -182,7 +178,7 @@ def _regions(report: Report) -> Section:
     rows: list[list[str | Bar]] = []
     for key, name in names.items():
         region = report["regions"][key]
-        volumes = [f"{region[part]:,.0f}" for part in ("lung_ml", "infection_ml")]
+        volumes = [millilitres(region[part]).removesuffix(" ml") for part in ("lung_ml", "infection_ml")]
         rows.append([name, *volumes, Bar(percent(region["proportion"]), region["proportion"] or 0.0)])
     header = ("Region", "Lung (ml)", "Infected (ml)", "Proportion")
     words = "Upper, middle and lower are thirds of each lung's own height, not lobes."
@@ -245,8 +241,3 @@ def _scores(scores: Report) -> Section:
     rows = [(name, "–" if scores[key] is None else f"{scores[key]:.3f}") for key, name in dice.items()]
     rows.append(("True proportion", percent(scores["true_proportion"])))
     return Section("Against the reference", html.table("Compared with the given label", ("Figure", "Value"), rows))
-
-
-def _settings(report: Report) -> Section:
-    given = report["input"]
-    return run_section(grid_rows(given["shape"], given["spacing_mm"]), report["settings"])

@@ -163,13 +163,13 @@ def _centres(mask: Plane, size_mm: tuple[float, float]) -> list[Plane]:
 
 
 def _marks(axes: Axes, size_mm: tuple[float, float], pixels: float) -> None:
-    """The patient's sides, and a scale, at a fixed distance in pixels from the corners."""
+    """The patient's sides, and where there is room a scale, at a fixed distance in pixels from the corners."""
     points = pixels * 72 / DPI
     aside = 0.3 * points
     for place, side, align in ((0, "R", "left"), (1, "L", "right")):
         _letters(axes, side, (place, 1), ((1 - 2 * place) * aside, -aside), points, ha=align, va="top")
     length = SCALE_MM / size_mm[0]
-    if length < 0.6:
+    if length < 0.6 and axes.bbox.height > 3 * pixels:
         start = ScaledTranslation(aside / 72, aside / 72, axes.figure.dpi_scale_trans)
         axes.plot([0, length], [0, 0], color=INK, linewidth=3, transform=axes.transAxes + start,
                   path_effects=[_SHADOW])  # fmt: skip

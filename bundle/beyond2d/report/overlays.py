@@ -76,10 +76,15 @@ def shown_window(image: Volume) -> tuple[float, float]:
 
 def spread_slices(mask: Volume, across: int, count: int = NUM_SLICES) -> list[int]:
     """Which slices to show, evenly spread over those with a label, or over all."""
+    first, last = labelled_span(mask, across)
+    return [round(first + (last - first) * (place + 0.5) / count) for place in range(count)]
+
+
+def labelled_span(mask: Volume, across: int) -> tuple[int, int]:
+    """The first and the last slice with a label, or of all where there is none."""
     other = tuple(axis for axis in range(3) if axis != across)
     shown = np.flatnonzero((mask > 0).any(axis=other))
-    first, last = (shown[0], shown[-1]) if shown.size else (0, mask.shape[across] - 1)
-    return [round(first + (last - first) * (place + 0.5) / count) for place in range(count)]
+    return (int(shown[0]), int(shown[-1])) if shown.size else (0, mask.shape[across] - 1)
 
 
 def tinted(grey: Volume, mask: Volume, colours: Sequence[str]) -> Volume:

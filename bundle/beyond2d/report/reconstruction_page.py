@@ -18,23 +18,26 @@ from .html import Card, Markup, Section
 from .page import COLOURS
 from .pictures import AGREEMENT, agreement, coloured_projections, grey_pictures, projection_png
 from .scene import Scene, Surface
-from .settings import Rows, grid_rows, in_words, run_section
 from .slices import slices_section
 from .tables import case_table
+from .template import Kind, Rows, grid_rows, in_words, result_page
 from .viewer import viewer_section
 
-TITLE = "Vessels from a few views"
-NOTE = "Reconstructed by beyond2d. For research; not for diagnosis or treatment."
 VESSEL = {"vessel": COLOURS[0]}
 _NUM_ANGLES = 4
 _TRUTHS = {"file": "the given label", "otsu": "the volume's own Otsu label, which stands in where no label is given"}
 _SETTINGS = ("model", "weights_sha256", "refine_steps", "hull_level", "seed")
 LIMITS = (
-    "This is a research tool. It is no medical device and must not decide on a diagnosis or a treatment.",
     "The network was trained on synthetic trees. It has not been validated on patients.",
     "A few views do not determine a volume: what lies behind other vessels in all of them can be missing, and what "
     "fits all of them can be there without being real. The fewer the views, the more of both.",
     "Volumes depend on the threshold; thin vessels are the first to go.",
+)
+KIND = Kind("Vessels from a few views", "Reconstructed by beyond2d.", LIMITS, "result.json")
+
+SLABS = (
+    "The maximum of the probability, from 0 (black) to 1 (white), over a quarter of the slices at a time. A pixel has "
+    "the colour that most of the coloured voxels behind it have."
 )
 
 Result = Mapping[str, Any]
@@ -61,8 +64,9 @@ class Reconstructed(NamedTuple):
 
 def reconstruction_page(result: Result, vessels: Reconstructed, title: str | None = None) -> str:
     """The page of a result (see `reconstruction.SaveReconstructiond`); no name gets onto it but the title."""
-    footer = f"beyond2d {result['beyond2d_version']}. All figures of this page are in result.json."
-    return html.document(title or TITLE, NOTE, _headline(result), _sections(result, vessels), footer)
+    rows = [*_geometry(result, vessels), *_physics(result)]
+    settings = {name: result[name] for name in _SETTINGS if name in result}
+    return result_page(KIND, title, _headline(result), _sections(result, vessels), rows, settings)
 
 
 def _sections(result: Result, vessels: Reconstructed) -> Iterator[Section]:
@@ -73,13 +77,10 @@ def _sections(result: Result, vessels: Reconstructed) -> Iterator[Section]:
     )
     yield viewer_section(scene, f"{words} from 0 (black) to 1 (white). {shown}".strip())
     yield _projections(result, vessels)
-    yield slices_section(scene, "Slices of the probability, from 0 (black) to 1 (white).")
+    yield slices_section(scene, SLABS, thick=True)
     if result["scores"] is not None:
         yield _scores(result)
     yield _consistency(result)
-    yield Section("Limits and intended use", html.bullets(LIMITS))
-    rows = [*_geometry(result, vessels), *_physics(result)]
-    yield run_section(rows, {name: result[name] for name in _SETTINGS if name in result})
 
 
 def _headline(result: Result) -> Markup:

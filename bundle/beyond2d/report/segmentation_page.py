@@ -16,22 +16,20 @@ from .orientation import turn_of
 from .overlays import class_colours, shown_window
 from .pictures import coloured_projections, projection_png
 from .scene import Scene, class_surfaces, coarse_steps, thinned
-from .settings import grid_rows, run_section
 from .slices import slices_section
 from .tables import case_table
+from .template import Kind, grid_rows, result_page
 from .viewer import viewer_section
 
-TITLE = "Labelled volume"
-NOTE = "Segmented by beyond2d. For research; not for diagnosis or treatment."
 ANGLES_DEG = (0.0, 45.0, 90.0, 135.0)
 _MOST_CARDS = 4
 _SETTINGS = ("model", "weights_sha256", "network_spacing_mm", "num_members", "flips", "overlap", "mixed_precision")
 LIMITS = (
-    "This is a research tool. It is no medical device and must not decide on a diagnosis or a treatment.",
     "A network knows images like those it was trained on. On other scanners, other crops or other bodies it can be "
     "wrong without any sign of it; compare the colours with the slices.",
     "Volumes are counted in voxels. The surfaces are smoothed for looking at.",
 )
+KIND = Kind("Labelled volume", "Segmented by beyond2d.", LIMITS, "result.json")
 
 Result = Mapping[str, Any]
 Volume = NDArray[Any]
@@ -48,8 +46,9 @@ class Labelled(NamedTuple):
 
 def segmentation_page(result: Result, volume: Labelled, title: str | None = None) -> str:
     """The page of a result (see `segmentation.SaveSegmentationd`); its only names are the title and the labels'."""
-    footer = f"beyond2d {result['beyond2d_version']}. All figures of this page are in result.json."
-    return html.document(title or TITLE, NOTE, _headline(result), _sections(result, volume), footer)
+    rows = grid_rows(volume.classes.shape, spacing_of(volume.affine))
+    settings = {name: result[name] for name in _SETTINGS if name in result}
+    return result_page(KIND, title, _headline(result), _sections(result, volume), rows, settings)
 
 
 def _sections(result: Result, volume: Labelled) -> Iterator[Section]:
@@ -58,9 +57,6 @@ def _sections(result: Result, volume: Labelled) -> Iterator[Section]:
     yield _labels(result)
     yield slices_section(scene, "Slices of the image, spread over what is labelled.", volume.truth)
     yield _projections(scene)
-    yield Section("Limits and intended use", html.bullets(LIMITS))
-    rows = grid_rows(volume.classes.shape, spacing_of(volume.affine))
-    yield run_section(rows, {name: result[name] for name in _SETTINGS if name in result})
 
 
 def _headline(result: Result) -> Markup:
@@ -69,7 +65,7 @@ def _headline(result: Result) -> Markup:
         return html.cards(
             [Card("Labels", str(len(volumes))), Card("All together", _millilitres(sum(volumes.values())))]
         )
-    return html.cards(Card(name, _millilitres(volume)) for name, volume in volumes.items())
+    return html.cards([Card(name, _millilitres(volume)) for name, volume in volumes.items()], equal=True)
 
 
 def _millilitres(volume_ml: float) -> str:

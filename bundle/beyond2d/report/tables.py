@@ -22,6 +22,7 @@ _TITLES = {
     "nsd": "NSD",
     "hd95_mm": "HD95 (mm)",
     "num_views": "Views",
+    "volume_ml": "Volume (ml)",
     "lung_dice": "Lung Dice",
     "infection_dice": "Infection Dice",
     "infection_dice_of_the_infected": "… where any is",
