@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .finishing import OwnGridMaskd
-from .hounsfield import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
+from .hounsfield import BodyMaskd, HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 from .segmentation import ClassNumbersd, CropToContentd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
@@ -31,6 +31,7 @@ from .volumes import (
 
 __all__ = [
     "BackProjectd",
+    "BodyMaskd",
     "ClassNumbersd",
     "CropToContentd",
     "HounsfieldUnitsd",
