@@ -7,6 +7,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from beyond2d.datasets import write_body_dataset, write_vessel_dataset
+from beyond2d.lungs import INFECTED
 from beyond2d.readers import plan_text
 from beyond2d.workflow import config_files
 
@@ -69,7 +70,11 @@ def lung_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lung_models")
     parts = {"model.pt": "network_def", "plane.pt": "plane_def", "classifier.pt": "classifier_def"}
     for name, part in parts.items():
-        torch.save(new_network(system="infection", part=part).state_dict(), folder / name)
+        state = new_network(system="infection", part=part).state_dict()
+        if part != "classifier_def":
+            bias = state["final_conv.bias"]  # more of the infected class, so that some is marked within the body
+            bias[len(bias) // 3 * INFECTED :] += 0.5
+        torch.save(state, folder / name)
     (folder / "judgement.json").write_text('{"threshold": 0.0}', encoding="utf-8")
     (folder / "interval.json").write_text('{"level": 0.9, "reach": 0.02}', encoding="utf-8")
     return folder

@@ -19,7 +19,8 @@ from beyond2d.inferers import (
     patches_of,
     scores_of,
 )
-from beyond2d.transforms import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
+from beyond2d.phantoms import ChestSpec, chest_phantom
+from beyond2d.transforms import BodyMaskd, HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 
 
 class BrightPatches(nn.Module):
@@ -141,21 +142,51 @@ def test_estimates_are_parted_by_name():
     classes = torch.zeros(2, 5, 4, 2)
     classes[0, :2], classes[0, 0] = 1, 2  # half of the lung infected
     image = MetaTensor(torch.cat([shares, classes]), affine=torch.diag(torch.tensor([2.0, 3, 4, 1])))
-    item = SplitEstimatesd("pred", ["one", "none"])({"pred": image})
+    everywhere = torch.ones(1, 5, 4, 2, dtype=torch.bool)
+    item = SplitEstimatesd("pred", ["one", "none"])({"pred": image, "body": everywhere})
     torch.testing.assert_close(item["pred"].softmax(dim=0).as_tensor(), shares, atol=1e-5, rtol=0)
     torch.testing.assert_close(item["pred"].affine, image.affine)
     assert item["estimates"][0] == {"name": "one", "proportion": 0.5}
     assert math.isnan(item["estimates"][1]["proportion"])
     with pytest.raises(InputError, match="expected one for each of 2 answers, got 1"):
-        SplitEstimatesd("pred", ["one"])({"pred": image})
+        SplitEstimatesd("pred", ["one"])({"pred": image, "body": everywhere})
 
 
 def test_predictions_are_parted_by_name():
     shares = torch.rand(2, 3, 5, 4, 2).softmax(dim=1)
-    item = SplitPredictionsd("pred", ["after", "before"])({"pred": MetaTensor(shares.flatten(0, 1))})
-    assert set(item) == {"after", "before"}
+    item = {"pred": MetaTensor(shares.flatten(0, 1)), "body": torch.ones(1, 5, 4, 2, dtype=torch.bool)}
+    item = SplitPredictionsd("pred", ["after", "before"])(item)
+    assert set(item) == {"after", "before", "body"}
     for name, expected in zip(("after", "before"), shares, strict=True):
         torch.testing.assert_close(item[name].softmax(dim=0).as_tensor(), expected, atol=1e-5, rtol=0)
+
+
+def test_nothing_outside_of_the_body_is_lung():
+    body = torch.zeros(1, 5, 4, 2, dtype=torch.bool)
+    body[:, 1:] = True
+    answers = torch.full((4, 5, 4, 2), 0.25)
+    answers[2], answers[3, :2], answers[3, 2:] = 0.5, 2, 1
+    item = {"pred": MetaTensor(answers), "body": body}
+    estimates = SplitEstimatesd("pred", ["one"])(item)
+    assert estimates["estimates"][0]["proportion"] == 0.25  # the row around the body is not counted
+    predictions = SplitPredictionsd("pred", ["one"])({**item, "pred": item["pred"][:3]})
+    for logits in (estimates["pred"], predictions["one"]):
+        assert (logits.argmax(dim=0)[0] == 0).all()
+        assert (logits.argmax(dim=0)[1:] == 2).all()
+
+
+def test_a_blanket_is_not_in_the_body():
+    chest = ChestSpec((64, 64, 24), (6.0, 6.0, 6.0))
+    drawn = chest_phantom(0, chest)
+    hu = drawn.volume.copy()
+    hu[20:44, -7:-1, :] = -850  # as dense as a lung
+    hu[20:44, -7, :] = hu[20:44, -1, :] = -100
+    image = MetaTensor(torch.as_tensor((hu.clip(-1200, 600) + 1200) / 1800 * 255)[None], affine=np.diag([6.0, 6, 6, 1]))
+    body = BodyMaskd("image", (-1200, 600))({"image": image})["body"]
+    assert body.shape == image.shape
+    assert not body[0, 20:44, -7:].any()
+    lung = torch.as_tensor(drawn.label > 0)
+    assert body[0][lung].float().mean() > 0.99
 
 
 def ct(air=-1000.0, lung=-850.0, water=0.0, bone=700.0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .digits import LoadDigitd
 from .finishing import OwnGridMaskd
-from .hounsfield import HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
+from .hounsfield import BodyMaskd, HounsfieldUnitsd, SplitEstimatesd, SplitPredictionsd
 from .segmentation import ClassNumbersd, CropToContentd, KnownOneHotd, PlacesToCropd, PlannedIntensityd, SparseSlicesd
 from .views import (
     BackProjectd,
@@ -33,6 +33,7 @@ from .volumes import (
 
 __all__ = [
     "BackProjectd",
+    "BodyMaskd",
     "ClassNumbersd",
     "CropToContentd",
     "HounsfieldUnitsd",
