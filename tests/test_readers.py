@@ -331,5 +331,5 @@ def test_weights_have_their_sha256(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert weights_sha256(str(tmp_path / "model.pt")) == known
-    with pytest.raises(InputError, match="none.pt: expected a file of weights, cannot read it"):
+    with pytest.raises(InputError, match=r"none\.pt: expected a file of weights, cannot read it"):
         weights_sha256(tmp_path / "none.pt")
