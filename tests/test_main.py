@@ -96,7 +96,7 @@ def test_a_real_angiogram_goes_through(real_data, weights, tmp_path):
 
 def test_train_and_evaluate(vessels, tmp_path, capsys):
     common = ["--dataset_dir", str(vessels), "--num_views", "3"]
-    quick = ["--patch_size", "16", "--val_views", "[3]", "--val_interval", "1"]
+    quick = ["--patch_size", "16", "--val_views", "[3]"]
     main(["train", "reconstruction", *common, "--ckpt_dir", str(tmp_path), "--max_epochs", "1", *quick])
     assert "beyond2d evaluate reconstruction" in capsys.readouterr().out
     main(["evaluate", "reconstruction", *common, "--load_path", str(tmp_path / "model.pt"), "--tile_size", "32",

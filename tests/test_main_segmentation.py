@@ -22,7 +22,7 @@ from beyond2d.readers import plan_text, read_plan
 from beyond2d.report.segmentation import RESULT_FILES
 
 TASK = "Task04_Hippocampus"
-QUICK = ["--fold", "None", "--max_epochs", "1", "--val_interval", "1", "--mixed_precision", "False"]
+QUICK = ["--fold", "None", "--max_epochs", "1", "--mixed_precision", "False"]
 
 
 @pytest.fixture
