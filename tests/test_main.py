@@ -254,6 +254,7 @@ BAD = [
     ("window above the image", good, ("--window", "90000,90001"), "got a maximum of"),
     ("misspelt option", good, ("--num_view", "3"), "--num_view: no such key in the config; did you mean num_views?"),
     ("unknown option", good, ("--zzz", "3"), "--zzz: no such key in the config"),
+    ("a word for a switch", good, ("--detector_noise", "no"), "--detector_noise: expected True or False, got no"),
     ("odd tile", good, ("--tile_size", "12"), "tile_size must be a multiple of the network's grid"),
     ("wrong projection", good, ("--projection_mode", "min"), "projection_mode must be one of max, sum, got 'min'"),
     ("out is a file", out_is_a_file, (), "out: cannot write into"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.utils import ID_SEP_KEY
+from monai.bundle.utils import EXPR_KEY, ID_REF_KEY, ID_SEP_KEY
 
 from .checks import InputError, check_choice, check_state_dict
 
@@ -75,16 +75,22 @@ def run_task(system: str, task: str, overrides: Mapping[str, Any]) -> ConfigWork
 
 
 def _check_overrides(files: Sequence[str], overrides: Mapping[str, Any]) -> None:
-    """Refuse keys that no config has: MONAI would take a misspelt one in silence and change nothing."""
+    """Refuse keys that no config has: MONAI would take a misspelt one in silence and change nothing.
+
+    Nor may a switch be set to a word, which would be true whatever it says.
+    """
     parser = ConfigParser()
     parser.read_config(list(files))
-    for key in overrides:
+    for key, value in overrides.items():
         parent = key.rpartition(ID_SEP_KEY)[0]
         is_argument = bool(parent) and parent in parser and "_target_" in (parser[parent] or {})
         if key not in parser and not is_argument:
             near = difflib.get_close_matches(key, list(parser.get(default={})), n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; the keys stand in {files[0]}"
             raise InputError(f"--{key}: no such key in the config{hint}")
+        is_switch = key in parser and isinstance(parser[key], bool)
+        if is_switch and value not in (True, False) and not str(value).startswith((EXPR_KEY, ID_REF_KEY)):
+            raise InputError(f"--{key}: expected True or False, got {value}")
 
 
 def _check_weights(parser: ConfigParser) -> None:
