@@ -243,13 +243,6 @@ def test_one_volume_gives_several_masks(tmp_path: Path) -> None:
     assert colours[0] != colours[1]
 
 
-def test_probabilities_become_a_mask_at_the_threshold(tmp_path: Path) -> None:
-    series = series_with(tmp_path)
-    probability = np.random.default_rng(0).random(load_volume(series).shape[1:]).astype(np.float32)
-    _, affine = save(series, tmp_path / "out", probability, {"mask": ["background", "vessel"]}, threshold=0.7)
-    check_overlay(tmp_path / "out" / "mask.dcm", (probability >= 0.7).astype(np.uint8), affine, ["vessel"])
-
-
 def test_it_says_who_made_it_and_is_new_each_time(tmp_path: Path) -> None:
     series, seen = series_with(tmp_path), []
     for _ in range(2):

@@ -42,7 +42,6 @@ class SaveDicomSegd(MapTransform):
             classes that share a name are one segment.
         system: names the algorithm.
         anatomy: of what the classes are parts, for codes of names that do not say it themselves.
-        threshold: where the volume holds probabilities, the one from which a voxel is of class 1.
         enabled: false writes none.
         source_key: the image.
     """
@@ -56,7 +55,6 @@ class SaveDicomSegd(MapTransform):
         masks: Mapping[str, Sequence[str]],
         system: str,
         anatomy: str | None = None,
-        threshold: float | None = None,
         enabled: bool = True,
         source_key: str = "image",
     ) -> None:
@@ -68,7 +66,6 @@ class SaveDicomSegd(MapTransform):
         self.masks = {mask: list(names) for mask, names in masks.items()}
         self.system = system
         self.anatomy = anatomy
-        self.threshold = threshold
         self.enabled = enabled
         self.source_key = source_key
 
@@ -82,10 +79,8 @@ class SaveDicomSegd(MapTransform):
             for mask in self.masks:
                 (folder / f"{mask}.dcm").unlink(missing_ok=True)
             if self.enabled and series.is_dir():
-                volume = output[key]
-                classes = class_volume(volume if self.threshold is None else volume >= self.threshold)
-                affine = np.asarray(volume.affine, np.float64)
-                write_dicom_segs(folder, classes, affine, series, self.masks, self.system, self.anatomy)
+                affine = np.asarray(output[key].affine, np.float64)
+                write_dicom_segs(folder, class_volume(output[key]), affine, series, self.masks, self.system, self.anatomy)
         return output
 
 
