@@ -80,7 +80,9 @@ class SaveDicomSegd(MapTransform):
                 (folder / f"{mask}.dcm").unlink(missing_ok=True)
             if self.enabled and series.is_dir():
                 affine = np.asarray(output[key].affine, np.float64)
-                write_dicom_segs(folder, class_volume(output[key]), affine, series, self.masks, self.system, self.anatomy)
+                write_dicom_segs(
+                    folder, class_volume(output[key]), affine, series, self.masks, self.system, self.anatomy
+                )
         return output
 
 
